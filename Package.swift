@@ -1,0 +1,59 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Targets in the order in which the data passes through them (docs/layout.md).
+// A target may import only what its dependency list names; the arrows go one way.
+let package = Package(
+    name: "MKEdge",
+    products: [
+        .executable(name: "mkquant", targets: ["mkquant"]),
+        .executable(name: "mkrun", targets: ["mkrun"]),
+        .library(name: "MKRuntime", targets: ["MKRuntime"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")
+    ],
+    targets: [
+        // Converter half.
+        .target(name: "GraphIR"),
+        .target(name: "Quantize", dependencies: ["GraphIR", "Ops", "FlatGraph", "MKRuntime"]),
+        // Meeting places: the arithmetic and the bytes.
+        .target(name: "FixedPoint"),
+        .target(name: "COps"),
+        .target(name: "Ops", dependencies: ["COps", "FixedPoint"]),
+        .target(name: "FlatGraph", dependencies: ["FixedPoint"]),
+        // Runtime half.
+        .target(name: "MKRuntime", dependencies: ["Ops", "FlatGraph"]),
+        .target(
+            name: "CNIfTI",
+            linkerSettings: [.linkedLibrary("nifti2"), .linkedLibrary("znz"), .linkedLibrary("z")]),
+        .target(name: "Volume", dependencies: ["CNIfTI", "MKRuntime"]),
+        // Programs: argument parsing and printing only.
+        .executableTarget(
+            name: "mkquant",
+            dependencies: [
+                "Quantize", "Volume",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
+        .executableTarget(
+            name: "mkrun",
+            dependencies: [
+                "Volume", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
+        .testTarget(name: "OpsTests", dependencies: ["Ops", "FixedPoint"]),
+        .testTarget(name: "FlatGraphTests", dependencies: ["FlatGraph"]),
+        .testTarget(name: "MKRuntimeTests", dependencies: ["MKRuntime"]),
+        .testTarget(name: "VolumeTests", dependencies: ["Volume", "CNIfTI"]),
+        .testTarget(name: "GraphIRTests", dependencies: ["GraphIR"]),
+        .testTarget(name: "QuantizeTests", dependencies: ["Quantize", "Volume"]),
+        // Runs the built programs as a user would.
+        .testTarget(name: "CommandTests", dependencies: ["mkquant", "mkrun", "Volume"]),
+    ],
+    cLanguageStandard: .gnu11
+)
+
+for target in package.targets where target.type != .system && target.name.first != "C" {
+    var settings = target.swiftSettings ?? []
+    settings.append(.strictMemorySafety())
+    target.swiftSettings = settings
+}

@@ -1,0 +1,4 @@
+#pragma once
+#include <nifti/nifti2_io.h>
+#include <znzlib.h>
+#include <zlib.h>
