@@ -40,7 +40,7 @@ let package = Package(
             dependencies: [
                 "Volume", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
-        .testTarget(name: "OpsTests", dependencies: ["Ops", "FixedPoint"]),
+        .testTarget(name: "OpsTests", dependencies: ["Ops", "FixedPoint", "COps"]),
         .testTarget(name: "FlatGraphTests", dependencies: ["FlatGraph"]),
         .testTarget(name: "MKRuntimeTests", dependencies: ["MKRuntime"]),
         .testTarget(name: "VolumeTests", dependencies: ["Volume", "CNIfTI"]),
@@ -52,7 +52,7 @@ let package = Package(
     cLanguageStandard: .gnu11
 )
 
-for target in package.targets where target.type != .system && target.name.first != "C" {
+for target in package.targets where target.type != .test && !["COps", "CNIfTI"].contains(target.name) {
     var settings = target.swiftSettings ?? []
     settings.append(.strictMemorySafety())
     target.swiftSettings = settings

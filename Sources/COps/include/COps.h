@@ -1,1 +1,45 @@
+// The innermost loops that need instructions Swift cannot name. Each function computes exactly what the
+// portable Swift kernel of the same op computes (Sources/Ops), on every shape.
 #pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+// Instruction sets this CPU and this operating system can run (bit mask).
+enum { MK_CPU_AVX2 = 1, MK_CPU_AVX512VNNI = 2 };
+uint32_t mk_cpu_features(void);
+
+// Per output channel: bias added to the accumulator, then the requantization of docs/arithmetic.md.
+// This is also the record of the `.mkq` file, used in place.
+typedef struct mk_channel {
+    int32_t bias;
+    int32_t multiplier;  // 0 ..< 2^31
+    int32_t shift;       // 32 ... 53
+    int32_t reserved;    // 0
+} mk_channel;
+
+// One kernel row (kz, ky) as seen from one output row.
+typedef struct mk_conv3d_row {
+    const uint8_t *input;    // the word under tap kx = 0 for output x = 0, channel block 0
+    ptrdiff_t block_stride;  // bytes to the same voxel of the next block; 0 when every block is the same padding row
+    ptrdiff_t weights;       // byte offset of the kernel row inside one block of weights
+} mk_conv3d_row;
+
+typedef struct mk_conv3d {
+    const int8_t *weights;       // [out/4][in/4][kz·ky][kx][4 out][4 in]
+    const mk_channel *channels;  // out_channels of them
+    ptrdiff_t weights_group;     // bytes from one group of four output channels to the next
+    ptrdiff_t weights_block;     // bytes from one input block to the next
+    ptrdiff_t tap_stride;        // bytes between neighbouring taps of a kernel row (4 · dilation)
+    int32_t kernel_x;
+    int32_t in_blocks;
+    int32_t out_channels;
+    int32_t zero_point;  // of the output, 0 ... 255 (0 for 16-bit output)
+    int32_t wide;        // 0: u8 output in blocks of four channels; 1: i16 output in blocks of two
+} mk_conv3d;
+
+// Writes one output row of `width` voxels for all output channels. `output` is the row's first word in block 0.
+// Reads up to 15 words past the last voxel that a tap touches; writes exactly `width` words per block.
+typedef void mk_conv3d_kernel(const mk_conv3d *conv, const mk_conv3d_row *rows, int32_t row_count,
+                              uint8_t *output, ptrdiff_t output_block_stride, int32_t width);
+mk_conv3d_kernel mk_conv3d_avx2;
+mk_conv3d_kernel mk_conv3d_avx512vnni;

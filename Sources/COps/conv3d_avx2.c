@@ -1,0 +1,9 @@
+#include "COps.h"
+#if defined(__x86_64__)
+// Function-level target attributes: SwiftPM has no per-file flags, and none are needed this way.
+#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#include "vec_avx2.h"
+#define MK_NAME mk_conv3d_avx2
+#include "conv3d_body.h"
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,124 @@
+// The generic body of the int8 convolution row kernel. A vocabulary header (vec_*.h) is included before it and
+// names the types and steps for one instruction set; MK_NAME is the function to define.
+//
+// A tile is MKV_TILE vectors of neighbouring voxels times one or two groups of four output channels, all of whose
+// accumulators stay in registers while the loop walks input blocks, kernel rows and taps. The three constants
+// `count`, `tile` and `wide` are literals at every call site, so that each combination unrolls completely.
+
+#define MK_INLINE static inline __attribute__((always_inline))
+
+typedef struct { mkv_acc v[MKV_CHANNELS][MKV_TILE]; } conv3d_acc;
+
+MK_INLINE void conv3d_accumulate(const mk_conv3d *conv, const mk_conv3d_row *rows, int32_t row_count,
+                             const int8_t *group, ptrdiff_t x_bytes, int count, int tile, conv3d_acc *acc) {
+    for (int32_t block = 0; block < conv->in_blocks; block++) {
+        const int8_t *block_weights = group + block * conv->weights_block;
+        for (int32_t r = 0; r < row_count; r++) {
+            const uint8_t *in = rows[r].input + block * rows[r].block_stride + x_bytes;
+            const int8_t *w = block_weights + rows[r].weights;
+            for (int32_t kx = 0; kx < conv->kernel_x; kx++, in += conv->tap_stride, w += 16) {
+                mkv_in x[MKV_TILE];
+#pragma unroll
+                for (int v = 0; v < tile; v++) x[v] = mkv_load(in + v * MKV_LANES * 4);
+#pragma unroll
+                for (int o = 0; o < count; o++) {
+                    mkv_weight q = mkv_weights(w + (o >> 2) * conv->weights_group + (o & 3) * 4);
+#pragma unroll
+                    for (int v = 0; v < tile; v++) acc->v[o][v] = mkv_dot(acc->v[o][v], x[v], q);
+                }
+            }
+        }
+    }
+}
+
+// Requantizes the accumulators of one group of four channels (`real` of them exist) and stores `lanes` voxels of
+// the last vector, all of the others.
+MK_INLINE void conv3d_store(const mk_conv3d *conv, const mk_channel *channels, const conv3d_acc *acc, int first, int real,
+                        int tile, uint8_t *out, ptrdiff_t stride, mkv_mask last) {
+    mkv_requant q[4];
+#pragma unroll
+    for (int o = 0; o < real; o++)
+        q[o] = mkv_requantizer(channels[first + o].multiplier, channels[first + o].shift, conv->zero_point);
+#pragma unroll
+    for (int v = 0; v < tile; v++) {
+        mkv_acc y[4];
+#pragma unroll
+        for (int o = 0; o < 4; o++)
+            y[o] = o < real ? mkv_requantize(acc->v[first + o][v], q[o]) : mkv_zero();
+        uint8_t *to = out + v * MKV_LANES * 4;
+        if (conv->wide) {
+            mkv_acc low = mkv_pack_i16(y[0], y[1]);
+            if (v < tile - 1) mkv_store(to, low);
+            else mkv_store_masked(to, low, last);
+            if (real > 2) {
+                mkv_acc high = mkv_pack_i16(y[2], y[3]);
+                if (v < tile - 1) mkv_store(to + stride, high);
+                else mkv_store_masked(to + stride, high, last);
+            }
+        } else {
+            mkv_acc packed = mkv_pack_u8(y[0], y[1], y[2], y[3]);
+            if (v < tile - 1) mkv_store(to, packed);
+            else mkv_store_masked(to, packed, last);
+        }
+    }
+}
+
+// One tile for output channels first ..< first + count (count is 1...4, or a multiple of four).
+MK_INLINE void conv3d_tile(const mk_conv3d *conv, const mk_conv3d_row *rows, int32_t row_count, int32_t first,
+                       uint8_t *out, ptrdiff_t stride, ptrdiff_t x_bytes, mkv_mask last, int count, int tile) {
+    const mk_channel *channels = conv->channels + first;
+    conv3d_acc acc;
+#pragma unroll
+    for (int o = 0; o < count; o++) {
+        mkv_acc bias = mkv_broadcast(channels[o].bias);
+#pragma unroll
+        for (int v = 0; v < tile; v++) acc.v[o][v] = bias;
+    }
+    conv3d_accumulate(conv, rows, row_count, conv->weights + (first >> 2) * conv->weights_group, x_bytes, count, tile,
+                  &acc);
+    const int32_t per_block = conv->wide ? 2 : 4;
+#pragma unroll
+    for (int o = 0; o < count; o += 4)
+        conv3d_store(conv, channels, &acc, o, count - o < 4 ? count - o : 4, tile,
+                 out + (first + o) / per_block * stride + x_bytes, stride, last);
+}
+
+MK_INLINE void conv3d_channels(const mk_conv3d *conv, const mk_conv3d_row *rows, int32_t row_count, uint8_t *out,
+                           ptrdiff_t stride, ptrdiff_t x_bytes, mkv_mask last, int tile) {
+    int32_t first = 0;
+    for (; first + MKV_CHANNELS <= conv->out_channels; first += MKV_CHANNELS)
+        conv3d_tile(conv, rows, row_count, first, out, stride, x_bytes, last, MKV_CHANNELS, tile);
+#if MKV_CHANNELS > 4
+    for (; first + 4 <= conv->out_channels; first += 4)
+        conv3d_tile(conv, rows, row_count, first, out, stride, x_bytes, last, 4, tile);
+#endif
+    switch (conv->out_channels - first) {
+    case 1: conv3d_tile(conv, rows, row_count, first, out, stride, x_bytes, last, 1, tile); break;
+    case 2: conv3d_tile(conv, rows, row_count, first, out, stride, x_bytes, last, 2, tile); break;
+    case 3: conv3d_tile(conv, rows, row_count, first, out, stride, x_bytes, last, 3, tile); break;
+    default: break;
+    }
+}
+
+// Splits the row into tiles of nearly equal size: a lone vector at the end would leave the multipliers waiting
+// for each other (their latency is longer than one vector's worth of channels).
+void MK_NAME(const mk_conv3d *conv, const mk_conv3d_row *rows, int32_t row_count, uint8_t *output,
+             ptrdiff_t output_block_stride, int32_t width) {
+    const int32_t vectors = (width + MKV_LANES - 1) / MKV_LANES;
+    int32_t tiles = (vectors + MKV_TILE - 1) / MKV_TILE;
+    for (int32_t done = 0; done < vectors; tiles--) {
+        const int32_t tile = (vectors - done + tiles - 1) / tiles;
+        const ptrdiff_t x_bytes = (ptrdiff_t)done * MKV_LANES * 4;
+        done += tile;
+        const int32_t rest = width - (done - 1) * MKV_LANES;
+        const mkv_mask last = mkv_mask_for(rest < MKV_LANES ? rest : MKV_LANES);
+        switch (tile) {
+        case 1: conv3d_channels(conv, rows, row_count, output, output_block_stride, x_bytes, last, 1); break;
+        case 2: conv3d_channels(conv, rows, row_count, output, output_block_stride, x_bytes, last, 2); break;
+#if MKV_TILE > 2
+        case 3: conv3d_channels(conv, rows, row_count, output, output_block_stride, x_bytes, last, 3); break;
+#endif
+        default: __builtin_unreachable();
+        }
+    }
+}

@@ -1,0 +1,59 @@
+// Vocabulary of conv3d_body.h for AVX-512 with VNNI: sixteen voxels per vector, one `vpdpbusd` per four
+// channels, 8 output channels x 3 vectors of accumulators (24 of the 32 registers).
+#include <immintrin.h>
+
+#define MKV_LANES 16
+#define MKV_TILE 3
+#define MKV_CHANNELS 8
+
+typedef __m512i mkv_acc;
+typedef __m512i mkv_in;
+typedef __m512i mkv_weight;
+typedef __mmask16 mkv_mask;
+typedef struct { __m512i multiplier, rounding; __m128i shift; } mkv_requant;
+
+#define MKV static inline __attribute__((always_inline))
+
+MKV mkv_acc mkv_zero(void) { return _mm512_setzero_si512(); }
+MKV mkv_acc mkv_broadcast(int32_t x) { return _mm512_set1_epi32(x); }
+MKV mkv_in mkv_load(const uint8_t *p) { return _mm512_loadu_si512(p); }
+MKV mkv_weight mkv_weights(const int8_t *p) {
+    int32_t w;
+    __builtin_memcpy(&w, p, 4);
+    return _mm512_set1_epi32(w);
+}
+MKV mkv_acc mkv_dot(mkv_acc acc, mkv_in x, mkv_weight w) { return _mm512_dpbusd_epi32(acc, x, w); }
+
+// zeroPoint + ((acc·M + 2^(n-1)) >> n) for n in 32...53: the upper words of the even and odd products, merged,
+// then the rest of the shift. The zero point rides along in the rounding constant (exact: it is a multiple of 2^n).
+MKV mkv_requant mkv_requantizer(int32_t multiplier, int32_t shift, int32_t zero_point) {
+    mkv_requant q;
+    q.multiplier = _mm512_set1_epi32(multiplier);
+    q.rounding = _mm512_set1_epi64(((int64_t)1 << (shift - 1)) + ((int64_t)zero_point << shift));
+    q.shift = _mm_cvtsi32_si128(shift - 32);
+    return q;
+}
+MKV mkv_acc mkv_requantize(mkv_acc acc, mkv_requant q) {
+    __m512i even = _mm512_add_epi64(_mm512_mul_epi32(acc, q.multiplier), q.rounding);
+    __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(acc, 32), q.multiplier), q.rounding);
+    __m512i high = _mm512_mask_mov_epi32(_mm512_srli_epi64(even, 32), 0xAAAA, odd);
+    return _mm512_sra_epi32(high, q.shift);
+}
+
+// Four vectors of int32 -> one word of four saturated bytes per voxel. Packing works inside 128-bit lanes, so the
+// shuffle that gathers the four channels of a voxel stays inside a lane too.
+MKV mkv_acc mkv_pack_u8(mkv_acc a, mkv_acc b, mkv_acc c, mkv_acc d) {
+    const __m512i gather = _mm512_broadcast_i32x4(
+        _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    __m512i packed = _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+    return _mm512_shuffle_epi8(packed, gather);
+}
+MKV mkv_acc mkv_pack_i16(mkv_acc a, mkv_acc b) {
+    const __m512i gather = _mm512_broadcast_i32x4(
+        _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15));
+    return _mm512_shuffle_epi8(_mm512_packs_epi32(a, b), gather);
+}
+
+MKV mkv_mask mkv_mask_for(int32_t lanes) { return (__mmask16)((1u << lanes) - 1); }
+MKV void mkv_store(uint8_t *p, mkv_acc x) { _mm512_storeu_si512(p, x); }
+MKV void mkv_store_masked(uint8_t *p, mkv_acc x, mkv_mask m) { _mm512_mask_storeu_epi32(p, m, x); }

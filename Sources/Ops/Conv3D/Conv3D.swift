@@ -1,0 +1,178 @@
+import COps
+import FixedPoint
+
+/// 3D convolution (cross-correlation), stride 1, u8 activations, int8 weights per output channel.
+///
+///     acc[o] = bias[o] + Σ_{i,kz,ky,kx} w[o,i,kz,ky,kx] · x[i, z+kz·dz-pz, y+ky·dy-py, x+kx·dx-px]
+///     y[o]   = clamp(zeroPoint + requantize[o](acc[o]))
+///
+/// `x` are stored codes; the caller has folded `-zeroPoint_in · Σ w` and the real bias into `bias`. Voxels outside
+/// the input have the input's zero point as their code, that is the real value 0. Accumulation is in Int32; the
+/// converter and the file reader prove that it cannot overflow (docs/arithmetic.md).
+///
+/// Input: u8 layout whose `padX` is at least `padding.width` and whose gaps hold the zero point.
+/// Output: u8 (blocks of four channels) or i16 (blocks of two), extent by `outputExtent`.
+public struct Conv3D: Equatable, Sendable {
+    public var inChannels: Int
+    public var outChannels: Int
+    /// Odd sizes, 1 ... 15.
+    public var kernel: Extent
+    /// 1 or more.
+    public var dilation: Extent
+    /// Zero voxels on each side, 0 ... dilation · (kernel - 1).
+    public var padding: Extent
+    public var inputZeroPoint: UInt8
+    public var outputZeroPoint: UInt8
+    public var outputElement: ElementType
+
+    public init(
+        inChannels: Int, outChannels: Int, kernel: Extent, dilation: Extent, padding: Extent,
+        inputZeroPoint: UInt8, outputZeroPoint: UInt8, outputElement: ElementType
+    ) {
+        self.inChannels = inChannels
+        self.outChannels = outChannels
+        self.kernel = kernel
+        self.dilation = dilation
+        self.padding = padding
+        self.inputZeroPoint = inputZeroPoint
+        self.outputZeroPoint = outputZeroPoint
+        self.outputElement = outputElement
+    }
+
+    public var inBlocks: Int { (inChannels + 3) / 4 }
+    public var outGroups: Int { (outChannels + 3) / 4 }
+    public var taps: Int { kernel.voxels }
+    /// Bytes of the weights in kernel order: `[out/4][in/4][kz·ky][kx][4 out][4 in]`, zero where a channel is absent.
+    public var weightBytes: Int { outGroups * inBlocks * taps * 16 }
+    public var multiplyAddsPerVoxel: Int { inChannels * outChannels * taps }
+    public var isPointwise: Bool { kernel == Extent(cube: 1) && padding == Extent(cube: 0) }
+
+    /// Index into the weights of output channel `o`, input channel `i`, tap (kz, ky, kx).
+    public func weightIndex(o: Int, i: Int, kz: Int, ky: Int, kx: Int) -> Int {
+        let tap = (kz * kernel.height + ky) * kernel.width + kx
+        return (((o / 4) * inBlocks + i / 4) * taps + tap) * 16 + (o % 4) * 4 + i % 4
+    }
+
+    /// Shape rule. May be zero or negative where the input is smaller than the kernel; the planner refuses that.
+    public func outputExtent(of input: Extent) -> Extent {
+        Extent(
+            depth: input.depth + 2 * padding.depth - dilation.depth * (kernel.depth - 1),
+            height: input.height + 2 * padding.height - dilation.height * (kernel.height - 1),
+            width: input.width + 2 * padding.width - dilation.width * (kernel.width - 1))
+    }
+
+    /// Scratch shared by all threads: one row of input zero points, needed only where skipping a kernel row that
+    /// lies outside the input would change the sum (zero point other than 0).
+    public func scratchBytes(input: TensorLayout) -> Int {
+        inputZeroPoint == 0 ? 0 : (input.padX * 8 + input.rowPitch + TensorLayout.slack + 63) & ~63
+    }
+}
+
+/// Where one convolution reads and writes. All pointers stay valid for the run; the runtime checked the sizes.
+@unsafe public struct Conv3DBuffers {
+    public var input: UnsafeRawPointer
+    public var output: UnsafeMutableRawPointer
+    public var weights: UnsafePointer<Int8>
+    public var channels: UnsafePointer<mk_channel>
+    /// `scratchBytes` bytes that hold the input's zero point.
+    public var paddingRow: UnsafeRawPointer?
+
+    public init(
+        input: UnsafeRawPointer, output: UnsafeMutableRawPointer, weights: UnsafePointer<Int8>,
+        channels: UnsafePointer<mk_channel>, paddingRow: UnsafeRawPointer?
+    ) {
+        unsafe self.input = input
+        unsafe self.output = output
+        unsafe self.weights = weights
+        unsafe self.channels = channels
+        unsafe self.paddingRow = paddingRow
+    }
+}
+
+extension Conv3D {
+    /// Kernel rows (kz, ky) per output row: at most 15 · 15.
+    @usableFromInline static let maximumRows = 225
+
+    /// Computes output rows `rows` (row = z · height + y) and fills the gap after each with the output's zero point.
+    /// With `rowBuffer` the output is a layout of extent 1 × 1 × width that every row overwrites, for a consumer that
+    /// takes one row at a time.
+    public func run(
+        isa: ISA, buffers: Conv3DBuffers, input: TensorLayout, output: TensorLayout, rows: Range<Int>,
+        outputExtent: Extent, rowBuffer: Bool = false
+    ) {
+        var kernelRows = unsafe InlineArray<225, mk_conv3d_row>(repeating: mk_conv3d_row())
+        var conv = unsafe descriptor(buffers: buffers)
+        for row in rows {
+            let z = row / outputExtent.height
+            let y = row % outputExtent.height
+            let count = unsafe gatherRows(z: z, y: y, input: input, buffers: buffers, into: &kernelRows)
+            let offset = rowBuffer ? output.rowOffset(z: 0, y: 0) : output.rowOffset(z: z, y: y)
+            let target = unsafe buffers.output.advanced(by: offset).assumingMemoryBound(to: UInt8.self)
+            unsafe Self.dispatch(
+                isa, &conv, kernelRows: kernelRows, count: count, output: target, layout: output)
+            for block in 0..<output.blocks where !rowBuffer {
+                unsafe output.fillGapsAround(row: row, block: block, base: buffers.output, zeroPoint: outputZeroPoint)
+            }
+        }
+    }
+
+    private static func dispatch(
+        _ isa: ISA, _ conv: inout mk_conv3d, kernelRows: borrowing InlineArray<225, mk_conv3d_row>, count: Int,
+        output: UnsafeMutablePointer<UInt8>, layout: TensorLayout
+    ) {
+        let width = Int32(truncatingIfNeeded: layout.extent.width)
+        unsafe kernelRows.span.withUnsafeBufferPointer { rows in
+            let first = rows.baseAddress!
+            switch isa {
+            case .portable:
+                unsafe portableRow(
+                    conv, UnsafeBufferPointer(start: first, count: count), output, layout.blockStride, Int(width))
+            #if arch(x86_64)
+            case .avx2:
+                unsafe mk_conv3d_avx2(&conv, first, Int32(count), output, layout.blockStride, width)
+            case .avx512vnni:
+                unsafe mk_conv3d_avx512vnni(&conv, first, Int32(count), output, layout.blockStride, width)
+            #else
+            default:
+                preconditionFailure("instruction set of another architecture")
+            #endif
+            }
+        }
+    }
+
+    private func descriptor(buffers: Conv3DBuffers) -> mk_conv3d {
+        unsafe mk_conv3d(
+            weights: buffers.weights, channels: buffers.channels,
+            weights_group: inBlocks * taps * 16, weights_block: taps * 16, tap_stride: dilation.width * 4,
+            kernel_x: Int32(kernel.width), in_blocks: Int32(inBlocks), out_channels: Int32(outChannels),
+            zero_point: Int32(outputZeroPoint), wide: outputElement == .i16 ? 1 : 0)
+    }
+
+    /// The kernel rows that touch the input for output row (z, y). Rows outside contribute `zeroPoint · Σ w`: nothing
+    /// when the zero point is 0, so they are left out; otherwise they point at the padding row.
+    private func gatherRows(
+        z: Int, y: Int, input: TensorLayout, buffers: Conv3DBuffers,
+        into rows: inout InlineArray<225, mk_conv3d_row>
+    ) -> Int {
+        var count = 0
+        for kz in 0..<kernel.depth {
+            let iz = z + kz * dilation.depth - padding.depth
+            for ky in 0..<kernel.height {
+                let iy = y + ky * dilation.height - padding.height
+                let weights = (kz * kernel.height + ky) * kernel.width * 16
+                if iz >= 0, iz < input.extent.depth, iy >= 0, iy < input.extent.height {
+                    let offset = input.rowOffset(z: iz, y: iy) - padding.width * 4
+                    let pointer = unsafe buffers.input.advanced(by: offset).assumingMemoryBound(to: UInt8.self)
+                    unsafe rows[count] = mk_conv3d_row(
+                        input: pointer, block_stride: input.blockStride, weights: weights)
+                    count += 1
+                } else if let padding = unsafe buffers.paddingRow {
+                    unsafe rows[count] = mk_conv3d_row(
+                        input: padding.assumingMemoryBound(to: UInt8.self), block_stride: 0, weights: weights)
+                    count += 1
+                }
+            }
+        }
+        return count
+    }
+}

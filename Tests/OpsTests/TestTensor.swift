@@ -1,0 +1,84 @@
+import Ops
+
+/// Small deterministic generator, so that a failing case can be repeated from its seed.
+struct SplitMix64: RandomNumberGenerator {
+    private var state: UInt64
+    init(_ seed: UInt64) { state = seed }
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+        return z ^ (z >> 31)
+    }
+}
+
+/// A blocked tensor in memory of its own with guard bytes on both sides: a kernel that writes outside is seen.
+final class TestTensor {
+    static let guardByte: UInt8 = 0xA5
+    static let guardBytes = 256
+    let layout: TensorLayout
+    private let storage: UnsafeMutableRawBufferPointer
+
+    init(_ layout: TensorLayout, zeroPoint: UInt8) {
+        self.layout = layout
+        storage = .allocate(byteCount: layout.byteCount + 2 * Self.guardBytes, alignment: 64)
+        storage.initializeMemory(as: UInt8.self, repeating: Self.guardByte)
+        for i in 0..<layout.byteCount { base.storeBytes(of: zeroPoint, toByteOffset: i, as: UInt8.self) }
+    }
+
+    deinit { storage.deallocate() }
+
+    var base: UnsafeMutableRawPointer { storage.baseAddress! + Self.guardBytes }
+
+    var guardsIntact: Bool {
+        storage.prefix(Self.guardBytes).allSatisfy { $0 == Self.guardByte }
+            && storage.suffix(Self.guardBytes).allSatisfy { $0 == Self.guardByte }
+    }
+
+    private func offset(_ c: Int, _ z: Int, _ y: Int, _ x: Int) -> Int {
+        let n = layout.element.channelsPerBlock
+        return layout.rowOffset(block: c / n, z: z, y: y) + x * 4 + (c % n) * (4 / n)
+    }
+
+    subscript(c: Int, z: Int, y: Int, x: Int) -> Int {
+        get {
+            let o = offset(c, z, y, x)
+            return layout.element == .u8
+                ? Int(base.load(fromByteOffset: o, as: UInt8.self)) : Int(base.load(fromByteOffset: o, as: Int16.self))
+        }
+        set {
+            let o = offset(c, z, y, x)
+            if layout.element == .u8 {
+                base.storeBytes(of: UInt8(newValue), toByteOffset: o, as: UInt8.self)
+            } else {
+                base.storeBytes(of: Int16(newValue), toByteOffset: o, as: Int16.self)
+            }
+        }
+    }
+
+    /// Fills the existing channels with random codes and leaves the padding at the zero point.
+    func randomize(_ generator: inout SplitMix64) {
+        for c in 0..<layout.channels {
+            for z in 0..<layout.extent.depth {
+                for y in 0..<layout.extent.height {
+                    for x in 0..<layout.extent.width {
+                        self[c, z, y, x] = layout.element == .u8
+                            ? Int.random(in: 0...255, using: &generator)
+                            : Int.random(in: -32768...32767, using: &generator)
+                    }
+                }
+            }
+        }
+    }
+
+    /// All bytes of the tensor but the slack and the alignment bytes between blocks.
+    var bytes: [UInt8] {
+        var result: [UInt8] = []
+        let used = layout.padX * 4 + layout.extent.rows * layout.rowPitch
+        for block in 0..<layout.blocks {
+            result += UnsafeRawBufferPointer(start: base + block * layout.blockStride, count: used)
+        }
+        return result
+    }
+}
