@@ -1,0 +1,110 @@
+/// How voxel values become the network's input numbers. The model file says which.
+public enum Normalization: Sendable, Equatable {
+    /// x = v.
+    case none
+    /// x = clip((v - q_low) / (q_high - q_low + epsilon), 0, 1) with quantiles over all voxels.
+    case quantile(low: Double, high: Double, epsilon: Double)
+    /// x = clip((v - min) / (max - min), 0, 1).
+    case minMax
+    /// x = clip((v - mean) / deviation, -clip, clip); `clip` 0 means no limit. With `nonzeroOnly` the statistics are those
+    /// of the voxels that are not 0, and the others stay 0.
+    case zScore(nonzeroOnly: Bool, clip: Double)
+}
+
+/// One channel's map from real voxel value to input number, in double: x = clip((v - offset) * gain / divisor, low, high),
+/// then rounded to float32.
+public struct IntensityMap: Sendable, Equatable {
+    public var offset: Double
+    /// One of `gain` and `divisor` is 1, so the other acts with a single rounding.
+    public var gain: Double
+    public var divisor: Double
+    public var low: Double
+    public var high: Double
+    /// A value of exactly 0 gives x = 0.
+    public var keepsZero: Bool
+
+    /// All values give x = 0 (for an image without contrast).
+    static let flat = IntensityMap(offset: 0, gain: 0, low: 0, high: 0)
+
+    public init(
+        offset: Double, gain: Double = 1, divisor: Double = 1, low: Double = -.infinity, high: Double = .infinity,
+        keepsZero: Bool = false
+    ) {
+        self.offset = offset
+        self.gain = gain
+        self.divisor = divisor
+        self.low = low
+        self.high = high
+        self.keepsZero = keepsZero
+    }
+
+    /// The map for a volume, from its own statistics.
+    /// - Parameter warnings: gets a line when the image is constant; the map then gives x = 0 everywhere except for `none`.
+    public init(_ rule: Normalization, of volume: VoxelVolume, warnings: inout [String]) {
+        if case .none = rule {
+            self.init(offset: 0)
+            return
+        }
+        let ends = volume.quantiles([0, 1])
+        let spread = ends[1] - ends[0]
+        guard spread > 0, spread.isFinite else {
+            warnings.append("\(volume.header.path): \(spread.isFinite ? "constant image (every voxel is \(ends[0]))" : "value range is not finite"); normalized to 0")
+            self = .flat
+            return
+        }
+        switch rule {
+        case .none: self.init(offset: 0)
+        case .minMax: self.init(offset: ends[0], divisor: spread, low: 0, high: 1)
+        case .quantile(let low, let high, let epsilon):
+            let cut = volume.quantiles([low, high])
+            self.init(offset: cut[0], divisor: cut[1] - cut[0] + epsilon, low: 0, high: 1)
+        case .zScore(let nonzeroOnly, let clip):
+            let found = volume.statistics()
+            let limit = clip > 0 ? clip : .infinity
+            self.init(
+                offset: nonzeroOnly ? found.nonzeroMean : found.mean,
+                divisor: nonzeroOnly ? found.nonzeroDeviation : found.deviation, low: -limit, high: limit,
+                keepsZero: nonzeroOnly)
+        }
+        guard divisor > 0, divisor.isFinite, offset.isFinite else {
+            warnings.append("\(volume.header.path): no contrast to normalize by (divisor \(divisor)); normalized to 0")
+            self = .flat
+            return
+        }
+    }
+
+    /// The input number for a real voxel value. Never NaN.
+    @inline(__always)
+    public func number(_ value: Double) -> Float {
+        if keepsZero && value == 0 { return 0 }
+        let x = (value - offset) * gain / divisor
+        // The comparisons put NaN (an infinite value times 0) on 0.
+        let clipped = x < low ? low : x > high ? high : x == x ? x : 0
+        return Float(clipped)
+    }
+}
+
+/// From a real voxel value to the network's first integer code:
+/// clamp(floor(x / scale + 0.5) + zeroPoint, 0, 255), x from the intensity map, division and sum in double.
+public struct VoxelCoder: Sendable, Equatable {
+    public let map: IntensityMap
+    /// Real step of one code, > 0.
+    public let scale: Double
+    /// The code of x = 0, 0...255.
+    public let zeroPoint: Int
+
+    public init(map: IntensityMap, scale: Double, zeroPoint: Int) {
+        precondition(scale > 0 && scale.isFinite, "scale must be positive")
+        precondition((0...255).contains(zeroPoint), "zeroPoint must be 0...255")
+        self.map = map
+        self.scale = scale
+        self.zeroPoint = zeroPoint
+    }
+
+    /// The code of a real voxel value.
+    @inline(__always)
+    public func code(_ value: Double) -> UInt8 {
+        let step = (Double(map.number(value)) / scale + 0.5).rounded(.down) + Double(zeroPoint)
+        return step <= 0 ? 0 : step >= 255 ? 255 : UInt8(step)
+    }
+}
