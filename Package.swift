@@ -21,7 +21,7 @@ let package = Package(
         .target(name: "FixedPoint"),
         .target(name: "COps"),
         .target(name: "Ops", dependencies: ["COps", "FixedPoint"]),
-        .target(name: "FlatGraph", dependencies: ["FixedPoint"]),
+        .target(name: "FlatGraph", dependencies: ["FixedPoint", "Ops", "COps"]),
         // Runtime half.
         .target(name: "MKRuntime", dependencies: ["Ops", "FlatGraph"]),
         .target(

@@ -64,7 +64,8 @@ public struct Conv3D: Equatable, Sendable {
     /// Scratch shared by all threads: one row of input zero points, needed only where skipping a kernel row that
     /// lies outside the input would change the sum (zero point other than 0).
     public func scratchBytes(input: TensorLayout) -> Int {
-        inputZeroPoint == 0 ? 0 : (input.padX * 8 + input.rowPitch + TensorLayout.slack + 63) & ~63
+        guard inputZeroPoint != 0, padding.depth > 0 || padding.height > 0 else { return 0 }
+        return (input.padX * 8 + input.rowPitch + TensorLayout.slack + 63) & ~63
     }
 }
 

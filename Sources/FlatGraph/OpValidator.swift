@@ -1,0 +1,163 @@
+import FixedPoint
+import Ops
+
+/// Shape rule, ranges and overflow proof of one op record.
+struct OpValidator {
+    let file: ModelFile
+    let op: OpRecord
+    let index: Int
+
+    func run() throws(ModelFileError) {
+        switch op.kind {
+        case .conv3d: try conv3D()
+        case .lookup: try lookup()
+        case .add: try add()
+        case .concat: try concat()
+        case .argmax: try argmax()
+        }
+    }
+
+    private var output: TensorRecord { file.tensor(Int(op.output)) }
+    private func input(_ i: Int) -> TensorRecord { file.tensor(file.operand(op, i)) }
+
+    private func require(
+        _ condition: Bool, _ reason: ModelFileError.Reason, _ field: StaticString, _ value: Int, _ expected: Int
+    ) throws(ModelFileError) {
+        guard condition else {
+            throw ModelFileError(reason, .ops, index: index, field: field, value: value, expected: expected)
+        }
+    }
+
+    private func requireOperands(_ count: Int, storage: TensorRecord.Storage?) throws(ModelFileError) {
+        try require(Int(op.operandCount) == count, .badGraph, "operandCount", Int(op.operandCount), count)
+        guard let storage else { return }
+        for i in 0..<count {
+            try require(
+                input(i).storage == storage, .badShape, "input storage", Int(input(i).storage.rawValue),
+                Int(storage.rawValue))
+        }
+    }
+
+    private func requireSameExtent(_ tensor: TensorRecord) throws(ModelFileError) {
+        try require(
+            tensor.growth == output.growth, .badShape, "extent", Int(output.growth.2), Int(tensor.growth.2))
+    }
+
+    // MARK: Convolution
+
+    private func conv3D() throws(ModelFileError) {
+        try requireOperands(1, storage: .u8)
+        try require(output.storage != .labels, .badShape, "output storage", 3, 1)
+        for (k, d, p) in [
+            (op.kernel.0, op.dilation.0, op.padding.0), (op.kernel.1, op.dilation.1, op.padding.1),
+            (op.kernel.2, op.dilation.2, op.padding.2),
+        ] {
+            try require(k % 2 == 1 && k <= 15, .badValue, "kernel", Int(k), 15)
+            try require(d >= 1 && d <= 64, .badValue, "dilation", Int(d), 64)
+            try require(Int(p) <= Int(d) * (Int(k) - 1), .badValue, "padding", Int(p), Int(d) * (Int(k) - 1))
+        }
+        let conv = file.conv3D(op)
+        let growth = conv.outputExtent(of: Extent(cube: 0))
+        let before = input(0).growth
+        for (value, expected) in [
+            (Int(output.growth.0), Int(before.0) + growth.depth), (Int(output.growth.1), Int(before.1) + growth.height),
+            (Int(output.growth.2), Int(before.2) + growth.width),
+        ] {
+            try require(value == expected, .badShape, "extent", value, expected)
+        }
+        let weights = file.section(.weights)
+        try require(
+            op.weightsBytes == UInt64(conv.weightBytes), .badShape, "weightsBytes",
+            Int(truncatingIfNeeded: op.weightsBytes), conv.weightBytes)
+        try require(
+            op.weightsOffset % UInt64(MKQ.alignment) == 0 && op.weightsOffset <= UInt64(weights.count)
+                && op.weightsBytes <= UInt64(weights.count) - op.weightsOffset,
+            .indexOutOfRange, "weightsOffset", Int(truncatingIfNeeded: op.weightsOffset), weights.count)
+        let channels = file.count(.channels)
+        try require(
+            Int(op.channelOffset) <= channels && conv.outChannels <= channels - Int(op.channelOffset),
+            .indexOutOfRange, "channelOffset", Int(op.channelOffset), channels)
+        try checkChannels(conv, weights.slice(Int(op.weightsOffset), conv.weightBytes))
+    }
+
+    /// Ranges of the requantizers, and |bias| + 255 · Σ|w| < 2^31 for every output channel: no partial sum can leave
+    /// Int32, in whatever order a kernel adds. Weights of channels that do not exist must be 0.
+    private func checkChannels(_ conv: Conv3D, _ weights: ByteView) throws(ModelFileError) {
+        let groupBytes = conv.inBlocks * conv.taps * 16
+        for o in 0..<(conv.outGroups * 4) {
+            var magnitude: Int64 = 0
+            for quad in 0..<(conv.inBlocks * conv.taps) {
+                let block = quad / conv.taps
+                for i in 0..<4 {
+                    let w = Int8(bitPattern: weights.u8((o / 4) * groupBytes + quad * 16 + (o % 4) * 4 + i))
+                    let absent = o >= conv.outChannels || block * 4 + i >= conv.inChannels
+                    try require(!absent || w == 0, .badValue, "weight of an absent channel", Int(w), 0)
+                    try require(w != -128, .badValue, "weight", -128, -127)
+                    magnitude += Int64(w.magnitude)
+                }
+            }
+            guard o < conv.outChannels else { continue }
+            let channel = file.channel(Int(op.channelOffset) + o)
+            try require(
+                channel.multiplier >= 0 && channel.reserved == 0, .badValue, "multiplier", Int(channel.multiplier), 0)
+            try require(
+                Requantizer.shiftRange.contains(channel.shift), .badValue, "shift", Int(channel.shift), 53)
+            try require(
+                magnitude * 255 + Int64(channel.bias.magnitude) < Int64(1) << 31, .accumulatorOverflow, "channels", o, 0)
+        }
+    }
+
+    // MARK: The others
+
+    private func lookup() throws(ModelFileError) {
+        try requireOperands(1, storage: .u8)
+        try require(output.storage == .u8, .badShape, "output storage", Int(output.storage.rawValue), 1)
+        try require(
+            output.channels == input(0).channels, .badShape, "channels", Int(output.channels), Int(input(0).channels))
+        try requireSameExtent(input(0))
+        let size = file.section(.tables).count
+        try require(
+            Int(op.tableOffset) <= size - Lookup.tableBytes, .indexOutOfRange, "tableOffset", Int(op.tableOffset), size)
+    }
+
+    private func add() throws(ModelFileError) {
+        try requireOperands(2, storage: .u8)
+        try require(output.storage == .u8, .badShape, "output storage", Int(output.storage.rawValue), 1)
+        for i in 0..<2 {
+            try require(
+                input(i).channels == output.channels, .badShape, "channels", Int(input(i).channels), Int(output.channels))
+            try requireSameExtent(input(i))
+        }
+        for multiplier in [op.multiplierA, op.multiplierB] {
+            try require(
+                Requantizer.multiplierRange.contains(multiplier), .badValue, "multiplier",
+                Int(truncatingIfNeeded: multiplier), Int(Int32.max))
+        }
+        try require(Requantizer.shiftRange.contains(op.shift), .badValue, "shift", Int(op.shift), 53)
+    }
+
+    private func concat() throws(ModelFileError) {
+        try require((2...64).contains(op.operandCount), .badGraph, "operandCount", Int(op.operandCount), 64)
+        try requireOperands(Int(op.operandCount), storage: .u8)
+        var channels = 0
+        for i in 0..<Int(op.operandCount) {
+            channels += Int(input(i).channels)
+            try requireSameExtent(input(i))
+            try require(
+                input(i).zeroPoint == output.zeroPoint, .badShape, "zeroPoint", Int(input(i).zeroPoint),
+                Int(output.zeroPoint))
+        }
+        try require(output.storage == .u8, .badShape, "output storage", Int(output.storage.rawValue), 1)
+        try require(Int(output.channels) == channels, .badShape, "channels", Int(output.channels), channels)
+    }
+
+    private func argmax() throws(ModelFileError) {
+        try requireOperands(1, storage: nil)
+        try require(input(0).storage != .labels, .badShape, "input storage", 3, 2)
+        try require(output.storage == .labels, .badShape, "output storage", Int(output.storage.rawValue), 3)
+        try require(output.channels == 1, .badShape, "channels", Int(output.channels), 1)
+        try requireSameExtent(input(0))
+        try require(
+            Int(input(0).channels) == file.classCount, .badShape, "classes", Int(input(0).channels), file.classCount)
+    }
+}

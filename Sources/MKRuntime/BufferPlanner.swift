@@ -1,0 +1,70 @@
+/// One region of the arena: needed from step `first` to step `last` inclusive.
+public struct PlannedBuffer: Equatable, Sendable {
+    public enum Use: Equatable, Sendable {
+        /// Activation tensor by index in the model file.
+        case tensor(Int)
+        /// Zero-point row of the convolution at op index.
+        case paddingRow(Int)
+        /// One row of class scores per thread.
+        case scoreRows
+        /// Sums of weighted scores of the slices that a later window can still touch.
+        case scoreSlab
+    }
+
+    public var use: Use
+    public var bytes: Int
+    public var first: Int
+    public var last: Int
+    public var offset = 0
+
+    public init(use: Use, bytes: Int, first: Int, last: Int) {
+        self.use = use
+        self.bytes = bytes
+        self.first = first
+        self.last = last
+    }
+
+    func overlapsInTime(_ other: PlannedBuffer) -> Bool { first <= other.last && other.first <= last }
+}
+
+/// Lifetimes in, offsets out: largest buffer first, into the lowest gap that is free for its whole life.
+public enum BufferPlanner {
+    public static let alignment = 64
+
+    /// Sets every offset and returns the arena size in bytes.
+    public static func place(_ buffers: inout [PlannedBuffer]) -> Int {
+        // Ties by index, so that the plan of a model is the same on every machine.
+        let order = buffers.indices.sorted {
+            (buffers[$1].bytes, $0) < (buffers[$0].bytes, $1)
+        }
+        var placed: [Int] = []
+        var total = 0
+        for index in order {
+            let offset = lowestGap(for: buffers[index], among: placed.map { buffers[$0] })
+            buffers[index].offset = offset
+            let position = placed.firstIndex { buffers[$0].offset > offset } ?? placed.count
+            placed.insert(index, at: position)
+            total = max(total, offset + aligned(buffers[index].bytes))
+        }
+        return total
+    }
+
+    /// The largest sum of simultaneously live bytes: no placement can need less.
+    public static func lowerBound(_ buffers: [PlannedBuffer]) -> Int {
+        let steps = Set(buffers.map(\.first))
+        return steps.map { step in
+            buffers.filter { $0.first <= step && step <= $0.last }.reduce(0) { $0 + aligned($1.bytes) }
+        }.max() ?? 0
+    }
+
+    static func aligned(_ bytes: Int) -> Int { (bytes + alignment - 1) & ~(alignment - 1) }
+
+    private static func lowestGap(for buffer: PlannedBuffer, among placed: [PlannedBuffer]) -> Int {
+        var offset = 0
+        for other in placed where other.overlapsInTime(buffer) {
+            if offset + aligned(buffer.bytes) <= other.offset { break }
+            offset = max(offset, other.offset + aligned(other.bytes))
+        }
+        return offset
+    }
+}

@@ -1,0 +1,45 @@
+/// Why a run was refused or stopped. Plain numbers; the text for people is in the extension.
+public struct RuntimeError: Error, Equatable, Sendable {
+    public enum Reason: UInt8, Sendable {
+        /// need, have in bytes
+        case arenaTooSmall = 1
+        case arenaMisaligned
+        /// a convolution without padding eats the whole volume
+        case volumeTooSmall
+        case volumeTooLarge
+        case noWindowScheme
+        case windowWeightsTooLarge
+        /// a buffer's guard bytes were overwritten by the op before `index`: a fault of ours
+        case guardOverwritten
+        case cancelled
+    }
+
+    public var reason: Reason
+    public var index: Int
+    public var need: Int
+    public var have: Int
+
+    public init(_ reason: Reason, index: Int = 0, need: Int = 0, have: Int = 0) {
+        self.reason = reason
+        self.index = index
+        self.need = need
+        self.have = have
+    }
+}
+
+#if !hasFeature(Embedded)
+    extension RuntimeError: CustomStringConvertible {
+        public var description: String {
+            switch reason {
+            case .arenaTooSmall: "arena needs \(need) bytes, has \(have)"
+            case .arenaMisaligned: "arena is not aligned to 64 bytes"
+            case .volumeTooSmall: "op \(index): the volume is smaller than its kernel (output size \(need))"
+            case .volumeTooLarge: "volume of \(have) voxels is too large (limit \(need))"
+            case .noWindowScheme: "the model file has no window scheme: only whole-volume execution is possible"
+            case .windowWeightsTooLarge: "window overlap: weights of one voxel sum to \(have) (limit \(need))"
+            case .guardOverwritten: "internal error: op \(index) wrote outside its buffer"
+            case .cancelled: "cancelled"
+            }
+        }
+    }
+#endif
