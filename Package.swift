@@ -40,9 +40,11 @@ let package = Package(
             dependencies: [
                 "Volume", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
-        .testTarget(name: "OpsTests", dependencies: ["Ops", "FixedPoint", "COps"]),
-        .testTarget(name: "FlatGraphTests", dependencies: ["FlatGraph"]),
-        .testTarget(name: "MKRuntimeTests", dependencies: ["MKRuntime"]),
+        .target(
+            name: "TestSupport", dependencies: ["FlatGraph", "Ops", "COps"], path: "Tests/TestSupport"),
+        .testTarget(name: "OpsTests", dependencies: ["Ops", "FixedPoint", "COps", "TestSupport"]),
+        .testTarget(name: "FlatGraphTests", dependencies: ["FlatGraph", "FixedPoint", "TestSupport"]),
+        .testTarget(name: "MKRuntimeTests", dependencies: ["MKRuntime", "TestSupport", "COps", "FixedPoint"]),
         .testTarget(name: "VolumeTests", dependencies: ["Volume", "CNIfTI"]),
         .testTarget(name: "GraphIRTests", dependencies: ["GraphIR"]),
         .testTarget(name: "QuantizeTests", dependencies: ["Quantize", "Volume"]),
@@ -52,7 +54,7 @@ let package = Package(
     cLanguageStandard: .gnu11
 )
 
-for target in package.targets where target.type != .test && !["COps", "CNIfTI"].contains(target.name) {
+for target in package.targets where target.type != .test && !["COps", "CNIfTI", "TestSupport"].contains(target.name) {
     var settings = target.swiftSettings ?? []
     settings.append(.strictMemorySafety())
     target.swiftSettings = settings

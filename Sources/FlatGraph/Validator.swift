@@ -8,8 +8,8 @@ struct Validator {
     func run() throws(ModelFileError) {
         try checkCounts()
         try checkStrings()
-        try checkModel()
         for index in 0..<file.tensorCount { try checkTensor(index) }
+        try checkModel()
         for index in 0..<file.opCount { try checkOp(index) }
         try checkFlow()
     }

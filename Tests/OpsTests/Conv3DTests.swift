@@ -1,6 +1,7 @@
 import COps
 import FixedPoint
 import Ops
+import TestSupport
 import Testing
 
 /// One convolution with random weights and data.

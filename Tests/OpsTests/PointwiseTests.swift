@@ -1,4 +1,5 @@
 import Ops
+import TestSupport
 import Testing
 
 @Suite struct PointwiseTests {

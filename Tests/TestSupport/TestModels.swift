@@ -1,0 +1,184 @@
+import COps
+import FlatGraph
+import Ops
+
+/// Small networks with random weights, built record by record: what the file and runtime tests run on.
+public enum TestModels {
+    public struct Options: Sendable {
+        public var channels = 5
+        public var classes = 3
+        public var inputs = 1
+        public var dilations = [1, 2, 1]
+        public var inputZeroPoint: UInt8 = 0
+        public var hiddenZeroPoint: UInt8 = 0
+        public var lookupAfter: Int? = 1
+        public var residual = false
+        public var concat = false
+        public var headKernel = 1
+        public var patch = 16
+        public var overlapPerMille = 500
+        public var scheme = WindowScheme.monai
+        public var seed: UInt64 = 1
+
+        public init() {}
+    }
+
+    public static func bytes(_ options: Options = Options()) -> [UInt8] {
+        var builder = Network(options)
+        return builder.build()
+    }
+
+    /// Keeps the file in memory aligned as a mapping would be.
+    public final class Memory {
+        public let buffer: UnsafeMutableRawBufferPointer
+        public init(_ bytes: [UInt8]) {
+            buffer = .allocate(byteCount: max(64, bytes.count), alignment: 64)
+            buffer.copyBytes(from: bytes)
+            count = bytes.count
+        }
+        public let count: Int
+        public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer)[..<count]) }
+        deinit { buffer.deallocate() }
+    }
+
+    private struct Network {
+        let options: Options
+        var builder = ModelBuilder()
+        var generator: SplitMix64
+
+        init(_ options: Options) {
+            self.options = options
+            generator = SplitMix64(options.seed)
+        }
+
+        mutating func build() -> [UInt8] {
+            describe()
+            var current = tensor("input", channels: options.inputs, zeroPoint: options.inputZeroPoint)
+            builder.record.inputTensor = current
+            var channels = options.inputs
+            for (index, dilation) in options.dilations.enumerated() {
+                let before = current
+                let beforeChannels = channels
+                current = conv(
+                    "conv\(index)", from: current, channels, to: options.channels, kernel: 3, dilation: dilation,
+                    zeroPoint: options.hiddenZeroPoint)
+                channels = options.channels
+                if options.lookupAfter == index { current = lookup(current, channels) }
+                if options.residual, beforeChannels == channels { current = add(before, current, channels) }
+                if options.concat, index == 0 {
+                    current = concat(before: current, channels)
+                    channels *= 2
+                }
+            }
+            head(current, channels)
+            return builder.bytes()
+        }
+
+        private mutating func describe() {
+            builder.record.name = builder.string("test network")
+            builder.record.normalization = .quantile
+            (builder.record.low, builder.record.high, builder.record.epsilon) = (0.02, 0.98, 0.001)
+            builder.record.spacing = (1000, 1000, 1000)
+            let patch = UInt32(options.patch)
+            builder.record.patch = (patch, patch, patch)
+            builder.record.overlapPerMille = UInt16(options.overlapPerMille)
+            builder.record.windowScheme = options.scheme
+            builder.record.windowWeight = .gaussian
+            let hat = (0..<options.patch).map { UInt8(1 + 254 * min($0, options.patch - 1 - $0) / (options.patch / 2)) }
+            builder.setWindowTables([hat, hat, hat])
+            for index in 0..<options.inputs { builder.addChannelName("channel \(index)") }
+            for index in 0..<options.classes {
+                builder.addLabel("class \(index)", value: UInt16(index * 2), rgb: (UInt8(index), 0, 255))
+            }
+            builder.addProvenance("tool", "test")
+            builder.require(feature: "conv3d-u8")
+        }
+
+        private mutating func tensor(
+            _ name: String, channels: Int, zeroPoint: UInt8, storage: TensorRecord.Storage = .u8,
+            growth: Int16 = 0
+        ) -> UInt32 {
+            var record = TensorRecord()
+            record.storage = storage
+            record.zeroPoint = zeroPoint
+            record.channels = UInt32(channels)
+            record.growth = (growth, growth, growth)
+            (record.low, record.high) = (0, 1)
+            return builder.addTensor(record, name: name, scales: storage == .labels ? [] : [1.0 / 255])
+        }
+
+        private mutating func conv(
+            _ name: String, from input: UInt32, _ inChannels: Int, to outChannels: Int, kernel: Int, dilation: Int,
+            zeroPoint: UInt8, wide: Bool = false
+        ) -> UInt32 {
+            let same = dilation * (kernel - 1) / 2
+            let conv = Conv3D(
+                inChannels: inChannels, outChannels: outChannels, kernel: Extent(cube: kernel),
+                dilation: Extent(cube: dilation), padding: Extent(cube: same), inputZeroPoint: 0, outputZeroPoint: 0,
+                outputElement: .u8)
+            var weights = [Int8](repeating: 0, count: conv.weightBytes)
+            for o in 0..<outChannels {
+                for i in 0..<inChannels {
+                    for tap in 0..<conv.taps {
+                        weights[
+                            conv.weightIndex(
+                                o: o, i: i, kz: tap / (kernel * kernel), ky: tap / kernel % kernel, kx: tap % kernel)] =
+                            Int8.random(in: -127...127, using: &generator)
+                    }
+                }
+            }
+            let channels = (0..<outChannels).map { _ in
+                mk_channel(
+                    bias: Int32.random(in: -20_000...20_000, using: &generator),
+                    multiplier: Int32.random(in: (1 << 30)...Int32.max, using: &generator), shift: wide ? 36 : 40,
+                    reserved: 0)
+            }
+            let output = tensor(
+                name + ".out", channels: outChannels, zeroPoint: wide ? 0 : zeroPoint, storage: wide ? .i16 : .u8)
+            var op = OpRecord()
+            op.kind = .conv3d
+            let (k, d, p) = (UInt16(kernel), UInt16(dilation), UInt16(same))
+            (op.kernel, op.dilation, op.padding) = ((k, k, k), (d, d, d), (p, p, p))
+            builder.addOp(op, name: name, inputs: [input], output: output, weights: weights, channels: channels)
+            return output
+        }
+
+        private mutating func lookup(_ input: UInt32, _ channels: Int) -> UInt32 {
+            let output = tensor("lookup.out", channels: channels, zeroPoint: options.hiddenZeroPoint)
+            var op = OpRecord()
+            op.kind = .lookup
+            builder.addOp(
+                op, name: "lookup", inputs: [input], output: output,
+                table: (0..<256).map { UInt8(($0 * 7 + 11) % 256) })
+            return output
+        }
+
+        private mutating func add(_ a: UInt32, _ b: UInt32, _ channels: Int) -> UInt32 {
+            let output = tensor("add\(b).out", channels: channels, zeroPoint: options.hiddenZeroPoint)
+            var op = OpRecord()
+            op.kind = .add
+            (op.multiplierA, op.multiplierB, op.shift) = (3 << 29, 5 << 28, 32)
+            builder.addOp(op, name: "add", inputs: [a, b], output: output)
+            return output
+        }
+
+        private mutating func concat(before: UInt32, _ channels: Int) -> UInt32 {
+            let output = tensor("concat.out", channels: channels * 2, zeroPoint: options.hiddenZeroPoint)
+            var op = OpRecord()
+            op.kind = .concat
+            builder.addOp(op, name: "concat", inputs: [before, before], output: output)
+            return output
+        }
+
+        private mutating func head(_ input: UInt32, _ channels: Int) {
+            let scores = conv(
+                "head", from: input, channels, to: options.classes, kernel: options.headKernel, dilation: 1,
+                zeroPoint: 0, wide: true)
+            let labels = tensor("labels", channels: 1, zeroPoint: 0, storage: .labels)
+            builder.record.labelTensor = labels
+            var op = OpRecord()
+            op.kind = .argmax
+            builder.addOp(op, name: "argmax", inputs: [scores], output: labels)
+        }
+    }
+}
