@@ -77,7 +77,7 @@ struct HeaderParser {
             }
         }
         let head = Array(magic.prefix(3))
-        if magic.count == 3 || raw.version == 2 {
+        if magic.count == 3 {
             if head == Array("n+\(digit)".utf8) { return false }
             if head == Array("ni\(digit)".utf8) {
                 let lower = path.lowercased()
