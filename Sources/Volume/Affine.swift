@@ -46,7 +46,9 @@ public struct Affine: Equatable, Sendable {
     /// Where voxel (i, j, k) lies, in millimetres.
     public func position(_ i: Double, _ j: Double, _ k: Double) -> SIMD3<Double> {
         var result = SIMD3<Double>()
-        for row in 0..<3 { result[row] = self[row, 0] * i + self[row, 1] * j + self[row, 2] * k + self[row, 3] }
+        for row in 0..<3 {
+            result[row] = self[row, 0] * i + self[row, 1] * j + self[row, 2] * k + self[row, 3]
+        }
         return result
     }
 

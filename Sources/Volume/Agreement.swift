@@ -33,7 +33,8 @@ public struct Agreement: Equatable, Sendable {
     ///   - labels: which to report; nil for all that occur in either map.
     ///   - reference, prediction: of equal length.
     public init(reference: [UInt16], prediction: [UInt16], labels: [UInt16]? = nil, emptyRule: EmptyRule) {
-        precondition(reference.count == prediction.count && !reference.isEmpty, "label maps of different size")
+        precondition(
+            reference.count == prediction.count && !reference.isEmpty, "label maps of different size")
         var inReference = [Int](repeating: 0, count: 65536)
         var inPrediction = inReference
         var inBoth = inReference
@@ -42,7 +43,8 @@ public struct Agreement: Equatable, Sendable {
             inPrediction[Int(prediction[index])] += 1
             if reference[index] == prediction[index] { inBoth[Int(reference[index])] += 1 }
         }
-        let wanted = labels?.sorted() ?? (0...65535).filter { inReference[Int($0)] + inPrediction[Int($0)] > 0 }
+        let wanted =
+            labels?.sorted() ?? (0...65535).filter { inReference[Int($0)] + inPrediction[Int($0)] > 0 }
         self.labels = wanted.map { label in
             let counts = (inReference[Int(label)], inPrediction[Int(label)], inBoth[Int(label)])
             var dice: Double? = 2 * Double(counts.2) / Double(counts.0 + counts.1)
@@ -54,7 +56,8 @@ public struct Agreement: Equatable, Sendable {
                 }
             }
             return LabelAgreement(
-                label: label, referenceVoxels: counts.0, predictionVoxels: counts.1, intersection: counts.2, dice: dice)
+                label: label, referenceVoxels: counts.0, predictionVoxels: counts.1, intersection: counts.2,
+                dice: dice)
         }
         voxelAgreement = Double(inBoth.reduce(0, +)) / Double(reference.count)
         let scores = self.labels.filter { $0.label != 0 }.compactMap(\.dice)
@@ -69,8 +72,9 @@ public struct Agreement: Equatable, Sendable {
         reference: VoxelVolume, prediction: VoxelVolume, labels: [UInt16]? = nil, emptyRule: EmptyRule,
         warnings: inout [String]
     ) throws(VolumeError) -> Agreement {
-        warnings += try GridCheck.check([reference.header, prediction.header])
+        warnings += try GridCheck.check([reference.header, prediction.header], spacingMatters: false)
         return Agreement(
-            reference: try reference.labels(), prediction: try prediction.labels(), labels: labels, emptyRule: emptyRule)
+            reference: try reference.labels(), prediction: try prediction.labels(), labels: labels,
+            emptyRule: emptyRule)
     }
 }

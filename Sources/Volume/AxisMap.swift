@@ -76,7 +76,9 @@ public struct AxisMap: Equatable, Sendable {
         let steps = [1, model.x, model.x * model.y]
         var offsets: [[Int]] = [[], [], []]
         for axis in 0..<3 {
-            offsets[storedAxis[axis]] = (0..<model[axis]).map { (isFlipped[axis] ? model[axis] - 1 - $0 : $0) * steps[axis] }
+            offsets[storedAxis[axis]] = (0..<model[axis]).map {
+                (isFlipped[axis] ? model[axis] - 1 - $0 : $0) * steps[axis]
+            }
         }
         return Self.gather(voxels, offsets)
     }

@@ -33,7 +33,11 @@ final class ByteSource {
     /// Fills `buffer`; returns fewer bytes only at the end of the data.
     func read(into buffer: UnsafeMutableRawBufferPointer) throws(VolumeError) -> Int {
         let got: Int
-        if let gzip { got = try unsafe gzip.read(into: buffer) } else { got = try unsafe file.read(into: buffer) }
+        if let gzip {
+            got = try unsafe gzip.read(into: buffer)
+        } else {
+            got = try unsafe file.read(into: buffer)
+        }
         position += got
         return got
     }
@@ -77,7 +81,9 @@ final class ByteSource {
                 while !(try bytes(1 << 16).isEmpty) {
                     guard position <= limit else {
                         throw VolumeError.malformed(
-                            file.path, "more than \(Self.trailingLimit >> 20) MiB of data after the voxels (must end there)")
+                            file.path,
+                            "more than \(Self.trailingLimit >> 20) MiB of data after the voxels (must end there)"
+                        )
                     }
                 }
             } catch {

@@ -70,10 +70,14 @@ public struct GridMap: Equatable, Sendable {
         var axes: [AxisScale] = []
         for axis in 0..<3 {
             let scale = AxisScale(
-                inputCount: inputSize[axis], inputSpacing: inputSpacing[axis], modelSpacing: modelSpacing[axis],
+                inputCount: inputSize[axis], inputSpacing: inputSpacing[axis],
+                modelSpacing: modelSpacing[axis],
                 fixedCount: modelSize[axis])
             guard (1...32767).contains(scale.modelCount) else {
-                throw .malformed(path, "axis \(axis) would have \(scale.modelCount) voxels of \(modelSpacing[axis]) mm (must be 1...32767)")
+                throw .malformed(
+                    path,
+                    "axis \(axis) would have \(scale.modelCount) voxels of \(modelSpacing[axis]) mm (must be 1...32767)"
+                )
             }
             axes.append(scale)
         }
@@ -99,7 +103,9 @@ public struct LabelReturn: Sendable {
             let stored = axisMap.storedAxis[axis]
             size[stored] = scale.inputCount
             offsets[stored] = (0..<scale.inputCount).map { index in
-                scale.nearest(axisMap.isFlipped[axis] ? scale.inputCount - 1 - index : index).map { $0 * steps[axis] } ?? -1
+                scale.nearest(axisMap.isFlipped[axis] ? scale.inputCount - 1 - index : index).map {
+                    $0 * steps[axis]
+                } ?? -1
             }
         }
         storedSize = size
@@ -112,8 +118,15 @@ public struct LabelReturn: Sendable {
     ///   - z: 0..<storedSize.z.
     ///   - model: labels of the whole model grid, its first axis fastest.
     ///   - slice: storedSize.x * storedSize.y labels, x fastest.
-    public func slice<T: FixedWidthInteger & BitwiseCopyable>(_ z: Int, from model: Span<T>, into slice: inout MutableSpan<T>) {
-        precondition(model.count == modelCount && slice.count == storedSize.x * storedSize.y, "label buffer of another size")
+    // Specialized because callers in other modules would otherwise look up every label's type at run time (20 times slower).
+    @_specialize(where T == UInt8)
+    @_specialize(where T == UInt16)
+    public func slice<T: FixedWidthInteger & BitwiseCopyable>(
+        _ z: Int, from model: Span<T>, into slice: inout MutableSpan<T>
+    ) {
+        precondition(
+            model.count == modelCount && slice.count == storedSize.x * storedSize.y,
+            "label buffer of another size")
         let plane = offsets[2][z]
         var target = 0
         for row in offsets[1] {
@@ -125,6 +138,8 @@ public struct LabelReturn: Sendable {
     }
 
     /// All slices at once.
+    @_specialize(where T == UInt8)
+    @_specialize(where T == UInt16)
     public func labels<T: FixedWidthInteger & BitwiseCopyable>(from model: [T]) -> [T] {
         var result = [T](repeating: 0, count: storedSize.count)
         let area = storedSize.x * storedSize.y

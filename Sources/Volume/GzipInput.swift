@@ -56,7 +56,8 @@ import CNIfTI
                 try startNextMember()
             case Z_BUF_ERROR where !sourceEnded: break
             case Z_BUF_ERROR:
-                throw .malformed(file.path, "gzip stream is truncated (\(file.size) bytes, must end with its checksum)")
+                throw .malformed(
+                    file.path, "gzip stream is truncated (\(file.size) bytes, must end with its checksum)")
             default:
                 let text = unsafe stream.pointee.msg.map { unsafe String(cString: $0) } ?? "status \(status)"
                 throw .malformed(file.path, "gzip data damaged: \(text)")

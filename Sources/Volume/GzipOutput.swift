@@ -14,7 +14,8 @@ import CNIfTI
         unsafe stream.initialize(to: z_stream())
         unsafe output = .allocate(byteCount: Self.bufferBytes, alignment: 16)
         let status = unsafe deflateInit2_(
-            stream, level, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
+            stream, level, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY, ZLIB_VERSION,
+            Int32(MemoryLayout<z_stream>.size))
         guard status == Z_OK else { throw .output(file.path, "zlib cannot start (status \(status))") }
     }
 

@@ -1,7 +1,9 @@
 /// The fields of a NIfTI header that the reader or the writer touches, or that a byte swap must know.
 enum HeaderField: CaseIterable {
-    case sizeofHdr, extents, sessionError, dim, intentP, intentCode, datatype, bitpix, sliceStart, pixdim, voxOffset
-    case sclSlope, sclInter, sliceEnd, sliceCode, xyztUnits, calMax, calMin, sliceDuration, toffset, glmax, glmin
+    case sizeofHdr, extents, sessionError, dim, intentP, intentCode, datatype, bitpix, sliceStart, pixdim,
+        voxOffset
+    case sclSlope, sclInter, sliceEnd, sliceCode, xyztUnits, calMax, calMin, sliceDuration, toffset, glmax,
+        glmin
     case descrip, qformCode, sformCode, quatern, srow, intentName, magic
 
     /// How the elements of a field are stored.

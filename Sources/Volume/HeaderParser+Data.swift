@@ -7,7 +7,9 @@ extension HeaderParser {
         let available: Int
     }
 
-    mutating func locateData(_ raw: RawHeader, isPair: Bool, header: ByteSource) throws(VolumeError) -> DataPlace {
+    mutating func locateData(_ raw: RawHeader, isPair: Bool, header: ByteSource) throws(VolumeError)
+        -> DataPlace
+    {
         let given = raw.real(.voxOffset)
         guard given.isFinite, given.magnitude < 0x1p53 else {
             throw fail("vox_offset=\(raw.text(.voxOffset)) (must be a finite byte offset)")
@@ -40,7 +42,8 @@ extension HeaderParser {
         let lower = path.lowercased()
         if lower.hasSuffix(".img") || lower.hasSuffix(".img.gz") { return path }
         let stem = String(path.dropLast(lower.hasSuffix(".gz") ? 7 : 4))
-        for suffix in [".img", ".img.gz", ".IMG", ".IMG.gz", ".IMG.GZ"] where InputFile.exists(stem + suffix) {
+        for suffix in [".img", ".img.gz", ".IMG", ".IMG.gz", ".IMG.GZ"] where InputFile.exists(stem + suffix)
+        {
             return stem + suffix
         }
         throw fail("no image file \(stem).img or \(stem).img.gz beside the header")
@@ -65,7 +68,9 @@ extension HeaderParser {
             var size = Int(Int32(bitPattern: UInt32(littleEndian: word)))
             if raw.isSwapped { size = Int(Int32(bitPattern: UInt32(littleEndian: word).byteSwapped)) }
             guard size >= 16, size % 16 == 0, size <= space - start else {
-                warn("extension size esize=\(size) (must be a multiple of 16 that ends before vox_offset=\(offset)); ignored")
+                warn(
+                    "extension size esize=\(size) (must be a multiple of 16 that ends before vox_offset=\(offset)); ignored"
+                )
                 return
             }
             start += size

@@ -24,13 +24,17 @@ extension HeaderParser {
         }
         if qformCode > 0 {
             if let sformProblem, sformCode > 0 {
-                guard qformProblem == nil else { throw fail("\(sformProblem), and the qform cannot replace it: \(qformProblem!)") }
+                guard qformProblem == nil else {
+                    throw fail("\(sformProblem), and the qform cannot replace it: \(qformProblem!)")
+                }
                 warn("\(sformProblem); qform used")
             }
             if let qformProblem { throw fail(qformProblem) }
             return Geometry(affine: forms.qform, form: .qform, qform: forms.qform)
         }
-        if let sformProblem, sformCode > 0 { throw fail("\(sformProblem), and there is no qform (qform_code=\(qformCode))") }
+        if let sformProblem, sformCode > 0 {
+            throw fail("\(sformProblem), and there is no qform (qform_code=\(qformCode))")
+        }
         return try assumed(raw, pixdimProblem: pixdimProblem, dims: dims, qform: forms.qform)
     }
 
@@ -46,7 +50,8 @@ extension HeaderParser {
 
     private func problemOfSform(_ raw: RawHeader, _ form: Affine) -> String? {
         for element in 0..<12 where !raw.real(.srow, element).isFinite {
-            return "srow_\(["x", "y", "z"][element / 4])[\(element % 4)]=\(raw.text(.srow, element)) (must be finite)"
+            return
+                "srow_\(["x", "y", "z"][element / 4])[\(element % 4)]=\(raw.text(.srow, element)) (must be finite)"
         }
         return form.isUsable ? nil : "sform is singular (must be invertible)"
     }
@@ -93,7 +98,9 @@ extension HeaderParser {
         for axis in 0..<3 {
             let size = raw.real(.pixdim, axis + 1).magnitude
             guard size.isFinite, size > 0, (spacing[axis] - size).magnitude > 0.01 * size else { continue }
-            warn("pixdim[\(axis + 1)]=\(Float(size)) but the sform's voxel size is \(Float(spacing[axis])); sform used")
+            warn(
+                "pixdim[\(axis + 1)]=\(Float(size)) but the sform's voxel size is \(Float(spacing[axis])); sform used"
+            )
         }
         if sform.determinant.magnitude < 0.9 * spacing.x * spacing.y * spacing.z {
             warn("sform is sheared; axes are taken to their closest anatomical direction")
@@ -105,7 +112,9 @@ extension HeaderParser {
         _ raw: RawHeader, pixdimProblem: String?, dims: GridSize, qform: Affine
     ) throws(VolumeError) -> Geometry {
         guard let codes = options.assumeOrientation else {
-            throw fail("qform_code=0 and sform_code=0: orientation unknown (must be set, or use --assume-orientation CODES)")
+            throw fail(
+                "qform_code=0 and sform_code=0: orientation unknown (must be set, or use --assume-orientation CODES)"
+            )
         }
         guard let axes = AxisMap.parse(codes) else {
             throw fail("assumed orientation=\(codes) (must be three letters, one of R/L, A/P, S/I each)")

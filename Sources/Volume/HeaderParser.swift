@@ -14,7 +14,9 @@ struct HeaderParser {
 
     mutating func parse() throws(VolumeError) -> NIfTIHeader {
         let lower = path.lowercased()
-        if lower.hasSuffix(".nia") { throw fail("ASCII NIfTI is not supported (must be .nii, .nii.gz or .hdr/.img)") }
+        if lower.hasSuffix(".nia") {
+            throw fail("ASCII NIfTI is not supported (must be .nii, .nii.gz or .hdr/.img)")
+        }
         let source = try ByteSource(path: headerPath(lower))
         let raw = try readRaw(source)
         let isPair = try checkMagic(raw)
@@ -23,13 +25,16 @@ struct HeaderParser {
         let index = try chooseVolume(volumes)
         let (slope, inter) = try checkScaling(raw)
         let data = try locateData(raw, isPair: isPair, header: source)
-        try checkSize(dims: dims, volumes: volumes, type: type, offset: data.offset, available: data.available)
+        try checkSize(
+            dims: dims, volumes: volumes, type: type, offset: data.offset, available: data.available)
         let geometry = try readGeometry(raw, dims: dims)
         if !isPair { try checkExtensions(raw, source, offset: data.offset) }
         return NIfTIHeader(
-            path: path, dims: dims, spacing: geometry.affine.spacing, datatype: type, slope: slope, inter: inter,
+            path: path, dims: dims, spacing: geometry.affine.spacing, datatype: type, slope: slope,
+            inter: inter,
             affine: geometry.affine, form: geometry.form, axisCodes: geometry.affine.axisCodes,
-            isNIfTI2: raw.version == 2, volumeCount: volumes, volumeIndex: index, warnings: warnings, raw: raw,
+            isNIfTI2: raw.version == 2, volumeCount: volumes, volumeIndex: index, warnings: warnings,
+            raw: raw,
             qform: geometry.qform, dataPath: data.path, dataOffset: data.offset)
     }
 
@@ -39,7 +44,8 @@ struct HeaderParser {
         where lower.hasSuffix(suffix) {
             let stem = String(path.dropLast(suffix.count))
             for replacement in replacements {
-                for candidate in [stem + replacement, stem + replacement.uppercased()] where InputFile.exists(candidate) {
+                for candidate in [stem + replacement, stem + replacement.uppercased()]
+                where InputFile.exists(candidate) {
                     return candidate
                 }
             }
@@ -52,9 +58,12 @@ struct HeaderParser {
         if bytes.starts(with: Array("<nifti_image".utf8)) {
             throw fail("ASCII NIfTI is not supported (must be .nii, .nii.gz or .hdr/.img)")
         }
-        guard bytes.count >= 4 else { throw fail("size=\(bytes.count) bytes (must be at least 348: not a NIfTI file)") }
+        guard bytes.count >= 4 else {
+            throw fail("size=\(bytes.count) bytes (must be at least 348: not a NIfTI file)")
+        }
         guard let (version, isSwapped) = RawHeader.identify(bytes) else {
-            let first = RawHeader(bytes: bytes + [UInt8](repeating: 0, count: 348 - bytes.count), version: 1, isSwapped: false)
+            let first = RawHeader(
+                bytes: bytes + [UInt8](repeating: 0, count: 348 - bytes.count), version: 1, isSwapped: false)
             throw fail("sizeof_hdr=\(first.integer(.sizeofHdr)) (must be 348 or 540: not a NIfTI file)")
         }
         let length = RawHeader.length(version: version)
@@ -87,7 +96,8 @@ struct HeaderParser {
             }
         }
         let shown = magic.map { $0 >= 0x20 && $0 < 0x7f ? String(UnicodeScalar($0)) : "?" }.joined()
-        throw fail("magic=\"\(shown)\" (must be n+\(digit) or ni\(digit): without it the file has no geometry)")
+        throw fail(
+            "magic=\"\(shown)\" (must be n+\(digit) or ni\(digit): without it the file has no geometry)")
     }
 
     private func checkType(_ raw: RawHeader) throws(VolumeError) -> VoxelType {
@@ -97,7 +107,9 @@ struct HeaderParser {
                 1: "BINARY", 32: "COMPLEX64", 128: "RGB24", 1536: "FLOAT128", 1792: "COMPLEX128",
                 2048: "COMPLEX256", 2304: "RGBA32",
             ]
-            if let name = known[code] { throw fail("datatype=\(code): unsupported datatype \(name) (must be integer or float)") }
+            if let name = known[code] {
+                throw fail("datatype=\(code): unsupported datatype \(name) (must be integer or float)")
+            }
             throw fail("datatype=\(code) (must be a NIfTI integer or float type)")
         }
         let bits = raw.integer(.bitpix)
@@ -114,11 +126,14 @@ struct HeaderParser {
         var lengths = [1, 1, 1, 1, 1, 1, 1]
         for axis in 1...rank {
             let length = raw.integer(.dim, axis)
-            guard (1...32767).contains(length) else { throw fail("dim[\(axis)]=\(length) (must be 1...32767)") }
+            guard (1...32767).contains(length) else {
+                throw fail("dim[\(axis)]=\(length) (must be 1...32767)")
+            }
             lengths[axis - 1] = length
         }
         for axis in 5...7 where lengths[axis - 1] > 1 {
-            throw fail("dim[\(axis)]=\(lengths[axis - 1]) (must be 1: more than four dimensions are not supported)")
+            throw fail(
+                "dim[\(axis)]=\(lengths[axis - 1]) (must be 1: more than four dimensions are not supported)")
         }
         return (GridSize(lengths[0], lengths[1], lengths[2]), lengths[3])
     }
@@ -128,11 +143,14 @@ struct HeaderParser {
             guard volumes == 1 else { throw fail("dim[4]=\(volumes) (must be 1, or use --volume N)") }
             return 0
         }
-        guard (0..<volumes).contains(index) else { throw fail("volume=\(index) (must be 0...\(volumes - 1))") }
+        guard (0..<volumes).contains(index) else {
+            throw fail("volume=\(index) (must be 0...\(volumes - 1))")
+        }
         return index
     }
 
-    private mutating func checkScaling(_ raw: RawHeader) throws(VolumeError) -> (slope: Double, inter: Double) {
+    private mutating func checkScaling(_ raw: RawHeader) throws(VolumeError) -> (slope: Double, inter: Double)
+    {
         let slope = raw.real(.sclSlope)
         let inter = raw.real(.sclInter)
         if slope == 0 { return (1, 0) }
@@ -163,7 +181,9 @@ struct HeaderParser {
         overflow = overflow || sum.overflow
         guard !overflow, bytes <= available else {
             let claimed = overflow ? "more than 2^63" : "\(bytes)"
-            throw fail("dim=\(dims)x\(volumes) of \(type.byteCount) bytes needs \(claimed) bytes (must be at most \(available), what the file can hold)")
+            throw fail(
+                "dim=\(dims)x\(volumes) of \(type.byteCount) bytes needs \(claimed) bytes (must be at most \(available), what the file can hold)"
+            )
         }
     }
 }

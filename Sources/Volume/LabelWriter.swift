@@ -22,12 +22,15 @@ public final class LabelWriter {
     /// - Throws: exit 8 when the name is not one of a NIfTI file, the file exists and `overwrite` is false, it is the
     ///   input, or the folder cannot be written.
     public init(
-        path: String, like header: NIfTIHeader, values: [UInt16], name: String = "Labels", description: String = "",
+        path: String, like header: NIfTIHeader, values: [UInt16], name: String = "Labels",
+        description: String = "",
         overwrite: Bool = false
     ) throws(VolumeError) {
         let lower = path.lowercased()
         let compresses = lower.hasSuffix(".nii.gz")
-        guard compresses || lower.hasSuffix(".nii") else { throw .output(path, "name (must end in .nii or .nii.gz)") }
+        guard compresses || lower.hasSuffix(".nii") else {
+            throw .output(path, "name (must end in .nii or .nii.gz)")
+        }
         precondition(!values.isEmpty, "a label map needs a value for class 0")
         self.header = header
         self.values = values
@@ -35,7 +38,8 @@ public final class LabelWriter {
         slice = [UInt8](repeating: 0, count: header.dims.x * header.dims.y * (isWide ? 2 : 1))
         file = try OutputFile(path: path, overwrite: overwrite, inputs: [header.path, header.dataPath])
         gzip = compresses ? try GzipOutput(file: file) : nil
-        try put(Self.headerBytes(header, values: values, isWide: isWide, name: name, description: description))
+        try put(
+            Self.headerBytes(header, values: values, isWide: isWide, name: name, description: description))
     }
 
     /// The most bytes that a writer allocates: one slice, and for `.gz` zlib's state.
@@ -78,20 +82,12 @@ public final class LabelWriter {
     /// Appends the next stored slice.
     /// - Parameter classes: dims.x * dims.y class indices, x fastest, each < `values.count`.
     /// - Throws: exit 8 when the disk is full and the like; the temporary file is then gone.
+    @_specialize(where T == UInt8)
+    @_specialize(where T == UInt16)
     public func append<T: FixedWidthInteger & BitwiseCopyable>(_ classes: Span<T>) throws(VolumeError) {
         precondition(slicesWritten < header.dims.z, "more slices than the grid has")
         precondition(classes.count == header.dims.x * header.dims.y, "slice of another size")
-        for index in 0..<classes.count {
-            let value = values[Int(classes[index])]
-            if isWide {
-                // Native byte order, which the header has too.
-                let bytes = value.littleEndian
-                slice[2 * index] = UInt8(truncatingIfNeeded: bytes)
-                slice[2 * index + 1] = UInt8(truncatingIfNeeded: bytes >> 8)
-            } else {
-                slice[index] = UInt8(truncatingIfNeeded: value)
-            }
-        }
+        remap(classes)
         do throws(VolumeError) {
             try put(slice)
         } catch {
@@ -99,6 +95,25 @@ public final class LabelWriter {
             throw error
         }
         slicesWritten += 1
+    }
+
+    /// Fills `slice` with the label values.
+    @inline(__always)
+    private func remap<T: FixedWidthInteger & BitwiseCopyable>(_ classes: Span<T>) {
+        let values = values
+        // One access to the property for the whole slice; per byte it would cost ten times the copy.
+        var target = slice.mutableSpan
+        for index in 0..<classes.count {
+            let value = values[Int(classes[index])]
+            if isWide {
+                // Native byte order, which the header has too.
+                let bytes = value.littleEndian
+                target[2 * index] = UInt8(truncatingIfNeeded: bytes)
+                target[2 * index + 1] = UInt8(truncatingIfNeeded: bytes >> 8)
+            } else {
+                target[index] = UInt8(truncatingIfNeeded: value)
+            }
+        }
     }
 
     /// Completes the file and gives it its name. Every slice must have been appended.
@@ -120,7 +135,8 @@ public final class LabelWriter {
     ) throws(VolumeError) {
         precondition(classes.count == header.dims.count, "label map of another size")
         let writer = try LabelWriter(
-            path: path, like: header, values: values, name: name, description: description, overwrite: overwrite)
+            path: path, like: header, values: values, name: name, description: description,
+            overwrite: overwrite)
         let area = header.dims.x * header.dims.y
         for z in 0..<header.dims.z { try writer.append(classes.span.extracting(z * area..<(z + 1) * area)) }
         try writer.finish()

@@ -43,12 +43,15 @@ public struct ModelInput: Sendable {
     ) {
         let size = grid.modelSize
         precondition(planes.lowerBound >= 0 && planes.upperBound <= size.z, "planes outside the model's grid")
-        precondition(codes.count == planes.count * size.x * size.y * stride && lane < stride, "code buffer of another size")
+        precondition(
+            codes.count == planes.count * size.x * size.y * stride && lane < stride,
+            "code buffer of another size")
         let steps = storedSteps()
         unsafe codes.withUnsafeMutableBufferPointer { buffer in
             if grid.interpolates {
                 var writer = unsafe PlaneInterpolator(
-                    grid: grid, coder: coder, slope: volume.header.slope, inter: volume.header.inter, steps: steps,
+                    grid: grid, coder: coder, slope: volume.header.slope, inter: volume.header.inter,
+                    steps: steps,
                     planes: planes, target: buffer, stride: stride, lane: lane, plane: [], row: [])
                 // Moved there and back, so that the arrays stay unshared and are not copied.
                 swap(&writer.plane, &plane)
@@ -58,7 +61,8 @@ public struct ModelInput: Sendable {
                 swap(&writer.row, &row)
             } else {
                 var writer = unsafe PlaneGatherer(
-                    grid: grid, coder: coder, slope: volume.header.slope, inter: volume.header.inter, table: table,
+                    grid: grid, coder: coder, slope: volume.header.slope, inter: volume.header.inter,
+                    table: table,
                     steps: steps, planes: planes, target: buffer, stride: stride, lane: lane)
                 volume.voxels.apply(&writer)
             }
@@ -148,7 +152,8 @@ private struct TableMaker: VoxelVisitor {
             for y in Swift.stride(from: ranges.1.lowerBound, to: ranges.1.upperBound, by: Self.block) {
                 for x in Swift.stride(from: ranges.0.lowerBound, to: ranges.0.upperBound, by: width) {
                     copy(
-                        voxels, x..<min(x + width, ranges.0.upperBound), y..<min(y + Self.block, ranges.1.upperBound),
+                        voxels, x..<min(x + width, ranges.0.upperBound),
+                        y..<min(y + Self.block, ranges.1.upperBound),
                         z..<min(z + Self.block, ranges.2.upperBound))
                 }
             }
@@ -160,7 +165,9 @@ private struct TableMaker: VoxelVisitor {
         let shift = (Int(grid.axes[0].offset), Int(grid.axes[1].offset), Int(grid.axes[2].offset))
         for z in zs {
             for y in ys {
-                var source = steps.origin + (xs.lowerBound + shift.0) * steps.x + (y + shift.1) * steps.y + (z + shift.2) * steps.z
+                var source =
+                    steps.origin + (xs.lowerBound + shift.0) * steps.x + (y + shift.1) * steps.y
+                    + (z + shift.2) * steps.z
                 var place = (((z - planes.lowerBound) * size.y + y) * size.x + xs.lowerBound) * stride + lane
                 for _ in xs {
                     let voxel = voxels[source]
@@ -222,7 +229,9 @@ private struct TableMaker: VoxelVisitor {
         for voxel in first..<first + count { unsafe target[voxel * stride + lane] = code }
     }
 
-    private mutating func blendPlane<T: VoxelScalar>(_ voxels: [T], _ taps: (lower: Int, upper: Int, share: Double)) {
+    private mutating func blendPlane<T: VoxelScalar>(
+        _ voxels: [T], _ taps: (lower: Int, upper: Int, share: Double)
+    ) {
         let size = grid.inputSize
         let lower = steps.origin + taps.lower * steps.z
         let rise = (taps.upper - taps.lower) * steps.z

@@ -83,7 +83,9 @@ public struct NIfTIHeader: Sendable {
     /// Reads and checks the header of a single file (`.nii`, `.nii.gz`; the content decides, not the name) or of a
     /// `.hdr`/`.img` pair, either byte order, version 1 or 2. No voxel is read and nothing large is allocated.
     /// - Throws: exit 3 when the file is missing, unreadable or not a regular file; exit 4 when it is malformed or unsupported.
-    public static func read(path: String, options: NIfTIOptions = NIfTIOptions()) throws(VolumeError) -> NIfTIHeader {
+    public static func read(path: String, options: NIfTIOptions = NIfTIOptions()) throws(VolumeError)
+        -> NIfTIHeader
+    {
         var parser = HeaderParser(path: path, options: options)
         return try parser.parse()
     }

@@ -27,7 +27,8 @@ public struct IntensityMap: Sendable, Equatable {
     static let flat = IntensityMap(offset: 0, gain: 0, low: 0, high: 0)
 
     public init(
-        offset: Double, gain: Double = 1, divisor: Double = 1, low: Double = -.infinity, high: Double = .infinity,
+        offset: Double, gain: Double = 1, divisor: Double = 1, low: Double = -.infinity,
+        high: Double = .infinity,
         keepsZero: Bool = false
     ) {
         self.offset = offset
@@ -45,19 +46,23 @@ public struct IntensityMap: Sendable, Equatable {
             self.init(offset: 0)
             return
         }
-        let ends = volume.quantiles([0, 1])
+        // One call, because each is a pass over the volume.
+        var fractions = [0.0, 1]
+        if case .quantile(let low, let high, _) = rule { fractions += [low, high] }
+        let ends = volume.quantiles(fractions)
         let spread = ends[1] - ends[0]
         guard spread > 0, spread.isFinite else {
-            warnings.append("\(volume.header.path): \(spread.isFinite ? "constant image (every voxel is \(ends[0]))" : "value range is not finite"); normalized to 0")
+            warnings.append(
+                "\(volume.header.path): \(spread.isFinite ? "constant image (every voxel is \(ends[0]))" : "value range is not finite"); normalized to 0"
+            )
             self = .flat
             return
         }
         switch rule {
         case .none: self.init(offset: 0)
         case .minMax: self.init(offset: ends[0], divisor: spread, low: 0, high: 1)
-        case .quantile(let low, let high, let epsilon):
-            let cut = volume.quantiles([low, high])
-            self.init(offset: cut[0], divisor: cut[1] - cut[0] + epsilon, low: 0, high: 1)
+        case .quantile(_, _, let epsilon):
+            self.init(offset: ends[2], divisor: ends[3] - ends[2] + epsilon, low: 0, high: 1)
         case .zScore(let nonzeroOnly, let clip):
             let found = volume.statistics()
             let limit = clip > 0 ? clip : .infinity
@@ -67,7 +72,8 @@ public struct IntensityMap: Sendable, Equatable {
                 keepsZero: nonzeroOnly)
         }
         guard divisor > 0, divisor.isFinite, offset.isFinite else {
-            warnings.append("\(volume.header.path): no contrast to normalize by (divisor \(divisor)); normalized to 0")
+            warnings.append(
+                "\(volume.header.path): no contrast to normalize by (divisor \(divisor)); normalized to 0")
             self = .flat
             return
         }

@@ -1,4 +1,12 @@
+import CNIfTI
 import Glibc
+
+/// For a program that is told to stop while it writes.
+public enum UnfinishedOutput {
+    /// Removes the temporary file of every output that is not complete. May be called from a signal handler, to end the
+    /// process afterwards.
+    public static func remove() { mk_pending_remove_all() }
+}
 
 /// A file that appears under its name only when it is complete: bytes go to a temporary name in the same folder, `commit`
 /// syncs and renames. Whatever goes wrong before, also a release without `commit`, removes the temporary file.
@@ -8,6 +16,8 @@ final class OutputFile {
     /// Open for writing until `commit`; -1 afterwards.
     package private(set) var descriptor: Int32
     private let temporary: String
+    /// Where `UnfinishedOutput` finds the temporary name; -1 when its table is full.
+    private let pending: Int32
     private let overwrite: Bool
 
     /// - Parameter inputs: files that must not be the output (compared as files, not as names).
@@ -22,7 +32,9 @@ final class OutputFile {
                     throw .output(path, "output is the input file (must be another file)")
                 }
             }
-            guard existing.st_mode & S_IFMT == S_IFREG else { throw .output(path, "exists and is not a regular file") }
+            guard existing.st_mode & S_IFMT == S_IFREG else {
+                throw .output(path, "exists and is not a regular file")
+            }
             guard overwrite else { throw .output(path, "exists (must be absent, or use --overwrite)") }
         }
         let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
@@ -41,6 +53,7 @@ final class OutputFile {
         self.path = path
         self.overwrite = overwrite
         temporary = candidate
+        pending = unsafe mk_pending_add(candidate)
         descriptor = opened
     }
 
@@ -52,6 +65,7 @@ final class OutputFile {
         close(descriptor)
         descriptor = -1
         unsafe unlink(temporary)
+        mk_pending_forget(pending)
     }
 
     /// Appends all bytes. After an error the file is already discarded.
@@ -92,6 +106,7 @@ final class OutputFile {
         }
         close(descriptor)
         descriptor = -1
+        mk_pending_forget(pending)
     }
 
     private func fail(_ action: String) -> VolumeError {

@@ -7,26 +7,35 @@ public enum Overlay {
     private static let alpha = 0.45
     private static let panelEdge = 400
     private static let gap = 8
+    /// Between the panels, so that the letters at their edges are not read together.
+    private static let border = SIMD3<UInt8>(60, 60, 60)
 
-    /// Writes a PNG of at most about 1216 x 416 pixels.
+    /// Writes a PNG of at most 1232 x 416 pixels.
     /// - Parameters:
     ///   - image: shown in grey between its 1 % and 99.5 % quantiles.
     ///   - labels: on the stored grid of `image`, x fastest; 0 is not coloured.
     ///   - colours: by label value; further labels reuse them in turn. Empty: a built-in set.
     /// - Throws: exit 8 when the file exists and `overwrite` is false, is the image, or cannot be written.
     public static func writeOverlay(
-        image: VoxelVolume, labels: [UInt16], colours: [SIMD3<UInt8>] = [], to path: String, overwrite: Bool = false
+        image: VoxelVolume, labels: [UInt16], colours: [SIMD3<UInt8>] = [], to path: String,
+        overwrite: Bool = false
     ) throws(VolumeError) {
         precondition(labels.count == image.dims.count, "label map of another size")
         let scene = Scene(image: image, labels: labels, colours: colours.isEmpty ? defaultColours : colours)
         let panels = Plane.all.map { panel(scene, $0) }
         let width = panels.reduce(gap) { $0 + $1.width + gap }
         var canvas = PNGImage(width: width, height: panels.map(\.height).max()! + 2 * gap)
+        for y in 0..<canvas.height {
+            for x in 0..<canvas.width { canvas[x, y] = border }
+        }
         var left = gap
         for panel in panels {
             let top = (canvas.height - panel.height) / 2
-            for y in 0..<panel.height {
-                for x in 0..<panel.width { canvas[left + x, top + y] = panel[x, y] }
+            for y in gap..<canvas.height - gap {
+                for x in 0..<panel.width {
+                    let inside = y >= top && y < top + panel.height
+                    canvas[left + x, y] = inside ? panel[x, y - top] : SIMD3(0, 0, 0)
+                }
             }
             left += panel.width + gap
         }
@@ -36,7 +45,8 @@ public enum Overlay {
     /// Label 0 has the first entry, which is never drawn.
     static let defaultColours: [SIMD3<UInt8>] = [
         SIMD3(0, 0, 0), SIMD3(230, 60, 60), SIMD3(60, 180, 75), SIMD3(255, 200, 40), SIMD3(70, 130, 230),
-        SIMD3(245, 130, 50), SIMD3(150, 60, 190), SIMD3(70, 220, 220), SIMD3(240, 70, 220), SIMD3(190, 240, 70),
+        SIMD3(245, 130, 50), SIMD3(150, 60, 190), SIMD3(70, 220, 220), SIMD3(240, 70, 220),
+        SIMD3(190, 240, 70),
         SIMD3(250, 180, 190), SIMD3(0, 140, 140),
     ]
 
@@ -52,9 +62,15 @@ public enum Overlay {
         let letters: [Character]
 
         static let all = [
-            Plane(across: 0, acrossSign: -1, downAxis: 1, downSign: -1, through: 2, letters: ["R", "L", "A", "P"]),
-            Plane(across: 0, acrossSign: -1, downAxis: 2, downSign: -1, through: 1, letters: ["R", "L", "S", "I"]),
-            Plane(across: 1, acrossSign: -1, downAxis: 2, downSign: -1, through: 0, letters: ["A", "P", "S", "I"]),
+            Plane(
+                across: 0, acrossSign: -1, downAxis: 1, downSign: -1, through: 2,
+                letters: ["R", "L", "A", "P"]),
+            Plane(
+                across: 0, acrossSign: -1, downAxis: 2, downSign: -1, through: 1,
+                letters: ["R", "L", "S", "I"]),
+            Plane(
+                across: 1, acrossSign: -1, downAxis: 2, downSign: -1, through: 0,
+                letters: ["A", "P", "S", "I"]),
         ]
     }
 
@@ -115,7 +131,8 @@ public enum Overlay {
         private func storedIndex(_ position: [Int]) -> Int {
             var stored = [0, 0, 0]
             for axis in 0..<3 {
-                stored[map.storedAxis[axis]] = map.isFlipped[axis] ? size[axis] - 1 - position[axis] : position[axis]
+                stored[map.storedAxis[axis]] =
+                    map.isFlipped[axis] ? size[axis] - 1 - position[axis] : position[axis]
             }
             return (stored[2] * image.dims.y + stored[1]) * image.dims.x + stored[0]
         }
@@ -156,7 +173,9 @@ public enum Overlay {
             for x in 0..<width where labels[y * width + x] != 0 {
                 let own = labels[y * width + x]
                 let neighbours = [(x - 1, y), (x + 1, y), (x, y - 1), (x, y + 1)]
-                let isEdge = neighbours.contains { $0 >= 0 && $1 >= 0 && $0 < width && $1 < height && labels[$1 * width + $0] != own }
+                let isEdge = neighbours.contains {
+                    $0 >= 0 && $1 >= 0 && $0 < width && $1 < height && labels[$1 * width + $0] != own
+                }
                 picture[x, y] = isEdge ? scene.colour(own) : blend(picture[x, y], scene.colour(own))
             }
         }

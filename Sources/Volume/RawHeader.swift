@@ -47,7 +47,9 @@ struct RawHeader: Sendable, Equatable {
     }
 
     private mutating func store<T: BitwiseCopyable>(_ value: T, at offset: Int) {
-        unsafe withUnsafeBytes(of: value) { unsafe bytes.replaceSubrange(offset..<offset + $0.count, with: $0) }
+        unsafe withUnsafeBytes(of: value) {
+            unsafe bytes.replaceSubrange(offset..<offset + $0.count, with: $0)
+        }
     }
 
     /// An integer element. The field must exist in this version and be of an integer kind.
@@ -121,7 +123,8 @@ struct RawHeader: Sendable, Equatable {
 
     /// Stores the mark of a single file (`n+1` or `n+2`).
     mutating func setSingleFileMagic() {
-        let magic: [UInt8] = version == 1 ? [0x6e, 0x2b, 0x31, 0] : [0x6e, 0x2b, 0x32, 0, 0x0d, 0x0a, 0x1a, 0x0a]
+        let magic: [UInt8] =
+            version == 1 ? [0x6e, 0x2b, 0x31, 0] : [0x6e, 0x2b, 0x32, 0, 0x0d, 0x0a, 0x1a, 0x0a]
         let place = HeaderField.magic.place(version: version)!
         bytes.replaceSubrange(place.offset..<place.offset + place.count, with: magic)
     }

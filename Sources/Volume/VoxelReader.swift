@@ -40,7 +40,9 @@ struct VoxelReader {
         warnings += try source.finish(expected: rest)
         if unusable > 0 {
             guard unusable <= header.dims.count / Self.unusableLimit else {
-                throw .malformed(header.path, "\(unusable) voxels are NaN or infinite (must be at most 1 % of \(header.dims.count))")
+                throw .malformed(
+                    header.path,
+                    "\(unusable) voxels are NaN or infinite (must be at most 1 % of \(header.dims.count))")
             }
             warnings.append("\(header.path): \(unusable) voxels are NaN or infinite, taken as 0")
         }
@@ -70,7 +72,9 @@ struct VoxelReader {
     }
 
     /// 64-bit integers: through a small buffer into 32 bits, refused where one does not fit.
-    private func loadNarrowed<T: FixedWidthInteger & BitwiseCopyable>(_ type: T.Type) throws(VolumeError) -> [Int32] {
+    private func loadNarrowed<T: FixedWidthInteger & BitwiseCopyable>(_ type: T.Type) throws(VolumeError)
+        -> [Int32]
+    {
         let count = header.dims.count
         var voxels = [Int32](repeating: 0, count: count)
         var slab = [T](repeating: 0, count: min(count, Self.slabBytes / 8))
@@ -83,7 +87,8 @@ struct VoxelReader {
             }
             for index in 0..<size {
                 guard let value = Int32(exactly: slab[index]) else {
-                    throw .malformed(header.path, "voxel[\(start + index)]=\(slab[index]) (must fit 32 bits, signed)")
+                    throw .malformed(
+                        header.path, "voxel[\(start + index)]=\(slab[index]) (must fit 32 bits, signed)")
                 }
                 voxels[start + index] = value
             }

@@ -113,7 +113,8 @@ private struct MomentVisitor: VoxelVisitor {
         let ends = [slope * low.real + inter, slope * high.real + inter]
         return VoxelStatistics(
             minimum: ends.min()!, maximum: ends.max()!, mean: mean,
-            deviation: (squares / Double(voxels.count)).squareRoot(), nonzeroCount: nonzero, nonzeroMean: nonzeroMean,
+            deviation: (squares / Double(voxels.count)).squareRoot(), nonzeroCount: nonzero,
+            nonzeroMean: nonzeroMean,
             nonzeroDeviation: nonzero > 0 ? (nonzeroSquares / Double(nonzero)).squareRoot() : 0)
     }
 }

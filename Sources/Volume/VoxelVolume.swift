@@ -50,7 +50,9 @@ public struct VoxelVolume: Sendable {
         var visitor = LabelVisitor(slope: header.slope, inter: header.inter)
         let labels = voxels.apply(&visitor)
         if let bad = visitor.bad {
-            throw .malformed(header.path, "voxel[\(bad.index)]=\(bad.value) (must be a whole number in 0...65535 in a label map)")
+            throw .malformed(
+                header.path,
+                "voxel[\(bad.index)]=\(bad.value) (must be a whole number in 0...65535 in a label map)")
         }
         return labels
     }
@@ -61,7 +63,9 @@ public struct VoxelVolume: Sendable {
     ///   - size: at least 1 per axis; start + size within `dims`.
     public func cropped(start: GridSize, size: GridSize) -> VoxelVolume {
         for axis in 0..<3 {
-            precondition(start[axis] >= 0 && size[axis] >= 1 && start[axis] + size[axis] <= dims[axis], "crop leaves the volume")
+            precondition(
+                start[axis] >= 0 && size[axis] >= 1 && start[axis] + size[axis] <= dims[axis],
+                "crop leaves the volume")
         }
         var result = header
         result.dims = size

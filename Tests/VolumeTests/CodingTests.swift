@@ -3,7 +3,10 @@ import Testing
 import Volume
 
 @Suite struct CodingTests {
-    static func volume(_ values: [Double], _ dim: [Int], datatype: Int = 2, slope: Double = 0, inter: Double = 0, srow: [Double]? = nil) throws -> VoxelVolume {
+    static func volume(
+        _ values: [Double], _ dim: [Int], datatype: Int = 2, slope: Double = 0, inter: Double = 0,
+        srow: [Double]? = nil
+    ) throws -> VoxelVolume {
         let folder = TemporaryFolder()
         var file = NIfTIBytes(dim: [3] + dim + [1, 1, 1, 1], datatype: datatype, slope: slope, inter: inter)
         file.values = values
@@ -15,12 +18,18 @@ import Volume
         return try VoxelVolume.read(path: folder.write("a.nii", file.file()))
     }
 
-    static func input(_ volume: VoxelVolume, model: String, map: IntensityMap, scale: Double, zeroPoint: Int, spacing: Double = 0, size: GridSize = GridSize(0, 0, 0)) throws -> ModelInput {
+    static func input(
+        _ volume: VoxelVolume, model: String, map: IntensityMap, scale: Double, zeroPoint: Int,
+        spacing: Double = 0, size: GridSize = GridSize(0, 0, 0)
+    ) throws -> ModelInput {
         let axes = try #require(AxisMap(stored: volume.header.axisCodes, model: model))
         let grid = try GridMap(
             path: volume.header.path, inputSize: axes.modelSize(of: volume.dims),
-            inputSpacing: axes.modelSpacing(of: volume.header.spacing), modelSpacing: SIMD3(repeating: spacing), modelSize: size)
-        return ModelInput(volume: volume, axisMap: axes, grid: grid, coder: VoxelCoder(map: map, scale: scale, zeroPoint: zeroPoint))
+            inputSpacing: axes.modelSpacing(of: volume.header.spacing),
+            modelSpacing: SIMD3(repeating: spacing), modelSize: size)
+        return ModelInput(
+            volume: volume, axisMap: axes, grid: grid,
+            coder: VoxelCoder(map: map, scale: scale, zeroPoint: zeroPoint))
     }
 
     /// The definition in one line, on a value.
@@ -37,8 +46,10 @@ import Volume
             let real = (0..<values.count).map(volume.value)
             let q = (StatisticsTests.naive(real, 0.02), StatisticsTests.naive(real, 0.98))
             var warnings: [String] = []
-            let map = IntensityMap(.quantile(low: 0.02, high: 0.98, epsilon: 0.001), of: volume, warnings: &warnings)
-            var input = try Self.input(volume, model: volume.header.axisCodes, map: map, scale: 1.0 / 200, zeroPoint: 13)
+            let map = IntensityMap(
+                .quantile(low: 0.02, high: 0.98, epsilon: 0.001), of: volume, warnings: &warnings)
+            var input = try Self.input(
+                volume, model: volume.header.axisCodes, map: map, scale: 1.0 / 200, zeroPoint: 13)
             #expect(input.codes() == real.map { Self.reference($0, q, 1.0 / 200, 13) })
             #expect(warnings.isEmpty)
         }
@@ -51,7 +62,8 @@ import Volume
             let values = (0..<count).map { Double($0 * 31 % 251) }
             for code in OrientationTests.codes {
                 let volume = try Self.volume(values, dim, srow: OrientationTests.rows(code, [1, 1, 1]))
-                var input = try Self.input(volume, model: "RAS", map: IntensityMap(offset: 0), scale: 1, zeroPoint: 0)
+                var input = try Self.input(
+                    volume, model: "RAS", map: IntensityMap(offset: 0), scale: 1, zeroPoint: 0)
                 let expected = input.axisMap.forward(values.map { UInt8($0) }, size: volume.dims)
                 #expect(input.codes() == expected, "\(code)")
                 // A band of planes, one lane of four.
@@ -62,16 +74,22 @@ import Volume
                 let band = Array(expected[size.x * size.y..<3 * size.x * size.y])
                 #expect(stride(from: 2, to: part.count, by: 4).map { part[$0] } == band)
                 #expect(stride(from: 0, to: part.count, by: 4).allSatisfy { part[$0] == 255 })
-                #expect(LabelReturn(axisMap: input.axisMap, grid: input.grid).labels(from: expected) == values.map { UInt8($0) })
+                #expect(
+                    LabelReturn(axisMap: input.axisMap, grid: input.grid).labels(from: expected)
+                        == values.map { UInt8($0) })
             }
         }
     }
 
     @Test func flatImagesGiveTheZeroCode() throws {
-        let rules: [Normalization] = [.quantile(low: 0.02, high: 0.98, epsilon: 0), .quantile(low: 0.02, high: 0.98, epsilon: 0.001), .minMax, .zScore(nonzeroOnly: false, clip: 5), .zScore(nonzeroOnly: true, clip: 0)]
+        let rules: [Normalization] = [
+            .quantile(low: 0.02, high: 0.98, epsilon: 0), .quantile(low: 0.02, high: 0.98, epsilon: 0.001),
+            .minMax, .zScore(nonzeroOnly: false, clip: 5), .zScore(nonzeroOnly: true, clip: 0),
+        ]
         for value in [0.0, 7] {
             for type in [2, 16] {
-                let volume = try Self.volume([Double](repeating: value, count: 60), [5, 4, 3], datatype: type)
+                let volume = try Self.volume(
+                    [Double](repeating: value, count: 60), [5, 4, 3], datatype: type)
                 for rule in rules {
                     var warnings: [String] = []
                     let map = IntensityMap(rule, of: volume, warnings: &warnings)
@@ -93,7 +111,8 @@ import Volume
         let volume = try Self.volume([0, 0, 10, 20], [4, 1, 1])
         var warnings: [String] = []
         let all = IntensityMap(.zScore(nonzeroOnly: false, clip: 1), of: volume, warnings: &warnings)
-        #expect(all.number(7.5) == 0 && all.number(20) == 1 && all.number(0) == Float(-7.5 / 68.75.squareRoot()))
+        #expect(
+            all.number(7.5) == 0 && all.number(20) == 1 && all.number(0) == Float(-7.5 / 68.75.squareRoot()))
         let masked = IntensityMap(.zScore(nonzeroOnly: true, clip: 0), of: volume, warnings: &warnings)
         #expect(masked.number(0) == 0 && masked.number(10) == -1 && masked.number(20) == 1)
         let range = IntensityMap(.minMax, of: volume, warnings: &warnings)
@@ -102,10 +121,16 @@ import Volume
     }
 
     @Test func extremeValuesNeitherTrapNorGiveNaN() {
-        let coder = VoxelCoder(map: IntensityMap(offset: -1e308, divisor: 1e-300), scale: 1e-300, zeroPoint: 128)
-        for value in [-1e308, 1e308, 0, .greatestFiniteMagnitude, -.greatestFiniteMagnitude, .infinity, -.infinity, .nan] { _ = coder.code(value) }
+        let coder = VoxelCoder(
+            map: IntensityMap(offset: -1e308, divisor: 1e-300), scale: 1e-300, zeroPoint: 128)
+        for value in [
+            -1e308, 1e308, 0, .greatestFiniteMagnitude, -.greatestFiniteMagnitude, .infinity, -.infinity,
+            .nan,
+        ] { _ = coder.code(value) }
         #expect(coder.code(1e308) == 255)
-        #expect(VoxelCoder(map: IntensityMap(offset: 0), scale: 1, zeroPoint: 128).code(-.greatestFiniteMagnitude) == 0)
+        #expect(
+            VoxelCoder(map: IntensityMap(offset: 0), scale: 1, zeroPoint: 128).code(-.greatestFiniteMagnitude)
+                == 0)
         #expect(VoxelCoder(map: IntensityMap(offset: 0), scale: 1, zeroPoint: 7).code(.nan) == 7)
     }
 

@@ -6,9 +6,13 @@ import Volume
     static func ras(_ spacing: [Double]) -> [Double] { OrientationTests.rows("RAS", spacing) }
 
     @Test func sameSpacingIsIdentity() throws {
-        let grid = try GridMap(path: "a", inputSize: GridSize(10, 11, 12), inputSpacing: SIMD3(1.005, 0.995, 1), modelSpacing: SIMD3(1, 1, 1))
+        let grid = try GridMap(
+            path: "a", inputSize: GridSize(10, 11, 12), inputSpacing: SIMD3(1.005, 0.995, 1),
+            modelSpacing: SIMD3(1, 1, 1))
         #expect(grid.isIdentity && !grid.interpolates)
-        let other = try GridMap(path: "a", inputSize: GridSize(10, 11, 12), inputSpacing: SIMD3(1.02, 1, 1), modelSpacing: SIMD3(1, 1, 1))
+        let other = try GridMap(
+            path: "a", inputSize: GridSize(10, 11, 12), inputSpacing: SIMD3(1.02, 1, 1),
+            modelSpacing: SIMD3(1, 1, 1))
         #expect(!other.isIdentity && other.interpolates)
         #expect(other.modelSize == GridSize(10, 11, 12))
     }
@@ -17,7 +21,9 @@ import Volume
         // 5 -> 8 pads 1 before and 2 after, 6 -> 3 drops 1 before and 2 after; the way back restores what was inside.
         let values = (0..<5 * 6 * 2).map { Double($0 + 1) }
         let volume = try CodingTests.volume(values, [5, 6, 2], srow: Self.ras([1, 1, 1]))
-        var input = try CodingTests.input(volume, model: "RAS", map: IntensityMap(offset: 0), scale: 1, zeroPoint: 3, size: GridSize(8, 3, 0))
+        var input = try CodingTests.input(
+            volume, model: "RAS", map: IntensityMap(offset: 0), scale: 1, zeroPoint: 3,
+            size: GridSize(8, 3, 0))
         #expect(input.grid.modelSize == GridSize(8, 3, 2) && !input.grid.interpolates)
         let codes = input.codes()
         for z in 0..<2 {
@@ -43,8 +49,11 @@ import Volume
     @Test func padAndCropInEveryOrientation() throws {
         let values = (0..<5 * 6 * 4).map { Double($0 + 1) }
         for code in OrientationTests.codes {
-            let volume = try CodingTests.volume(values, [5, 6, 4], srow: OrientationTests.rows(code, [1, 1, 1]))
-            var input = try CodingTests.input(volume, model: "RAS", map: IntensityMap(offset: 0), scale: 1, zeroPoint: 0, size: GridSize(9, 9, 9))
+            let volume = try CodingTests.volume(
+                values, [5, 6, 4], srow: OrientationTests.rows(code, [1, 1, 1]))
+            var input = try CodingTests.input(
+                volume, model: "RAS", map: IntensityMap(offset: 0), scale: 1, zeroPoint: 0,
+                size: GridSize(9, 9, 9))
             let back = LabelReturn(axisMap: input.axisMap, grid: input.grid).labels(from: input.codes())
             #expect(back == values.map { UInt8($0) }, "\(code)")
         }
@@ -79,9 +88,12 @@ import Volume
     @Test(arguments: [4, 16]) func interpolatesRealValues(_ type: Int) throws {
         var random = TestRandom(state: 5)
         let values = (0..<9 * 8 * 7).map { _ in Double.random(in: 0...200, using: &random).rounded() }
-        let volume = try CodingTests.volume(values, [9, 8, 7], datatype: type, slope: 0.5, inter: 4, srow: Self.ras([0.8, 1.3, 2]))
+        let volume = try CodingTests.volume(
+            values, [9, 8, 7], datatype: type, slope: 0.5, inter: 4, srow: Self.ras([0.8, 1.3, 2]))
         for size in [GridSize(0, 0, 0), GridSize(12, 12, 12), GridSize(5, 4, 20)] {
-            var input = try CodingTests.input(volume, model: "RAS", map: IntensityMap(offset: 0), scale: 0.5, zeroPoint: 0, spacing: 1, size: size)
+            var input = try CodingTests.input(
+                volume, model: "RAS", map: IntensityMap(offset: 0), scale: 0.5, zeroPoint: 0, spacing: 1,
+                size: size)
             #expect(input.grid.interpolates)
             let codes = input.codes()
             let model = input.grid.modelSize
@@ -90,7 +102,8 @@ import Volume
                 for y in 0..<model.y {
                     for x in 0..<model.x {
                         let expected = Self.reference(volume, input.grid, x, y, z) / 0.5
-                        worst = max(worst, (expected - Double(codes[(z * model.y + y) * model.x + x])).magnitude)
+                        worst = max(
+                            worst, (expected - Double(codes[(z * model.y + y) * model.x + x])).magnitude)
                     }
                 }
             }
@@ -104,23 +117,29 @@ import Volume
         let size = GridSize(6, 7, 8)
         let values = (0..<size.count).map { Double($0 * 29 % 211) }
         let plain = try CodingTests.volume(values, [6, 7, 8], srow: Self.ras([0.7, 1.4, 2]))
-        var first = try CodingTests.input(plain, model: "RAS", map: IntensityMap(offset: 0), scale: 1, zeroPoint: 0, spacing: 1)
+        var first = try CodingTests.input(
+            plain, model: "RAS", map: IntensityMap(offset: 0), scale: 1, zeroPoint: 0, spacing: 1)
         let expected = first.codes()
         for code in OrientationTests.codes {
             let map = try #require(AxisMap(stored: "RAS", model: code))
             let moved = map.forward(values, size: size)
             let dims = map.modelSize(of: size)
             let spacing = map.modelSpacing(of: SIMD3(0.7, 1.4, 2))
-            let volume = try CodingTests.volume(moved, [dims.x, dims.y, dims.z], srow: OrientationTests.rows(code, [spacing.x, spacing.y, spacing.z]))
-            var input = try CodingTests.input(volume, model: "RAS", map: IntensityMap(offset: 0), scale: 1, zeroPoint: 0, spacing: 1)
+            let volume = try CodingTests.volume(
+                moved, [dims.x, dims.y, dims.z],
+                srow: OrientationTests.rows(code, [spacing.x, spacing.y, spacing.z]))
+            var input = try CodingTests.input(
+                volume, model: "RAS", map: IntensityMap(offset: 0), scale: 1, zeroPoint: 0, spacing: 1)
             #expect(input.codes() == expected, "\(code)")
         }
     }
 
     @Test func labelsComeBackToTheInputGrid() throws {
         // A box labelled on a coarse grid keeps its place and size in mm on the fine one.
-        let volume = try CodingTests.volume([Double](repeating: 1, count: 40 * 40 * 40), [40, 40, 40], srow: Self.ras([0.5, 0.5, 0.5]))
-        let input = try CodingTests.input(volume, model: "RAS", map: IntensityMap(offset: 0), scale: 1, zeroPoint: 0, spacing: 1)
+        let volume = try CodingTests.volume(
+            [Double](repeating: 1, count: 40 * 40 * 40), [40, 40, 40], srow: Self.ras([0.5, 0.5, 0.5]))
+        let input = try CodingTests.input(
+            volume, model: "RAS", map: IntensityMap(offset: 0), scale: 1, zeroPoint: 0, spacing: 1)
         #expect(input.grid.modelSize == GridSize(20, 20, 20))
         var labels = [UInt8](repeating: 0, count: 8000)
         for z in 5..<10 { for y in 6..<9 { for x in 3..<15 { labels[(z * 20 + y) * 20 + x] = 2 } } }
@@ -137,7 +156,9 @@ import Volume
 
     @Test func absurdGridsAreRefused() {
         let error = volumeError { () throws(VolumeError) in
-            _ = try GridMap(path: "a.nii", inputSize: GridSize(100, 100, 100), inputSpacing: SIMD3(1e9, 1, 1), modelSpacing: SIMD3(1, 1, 1))
+            _ = try GridMap(
+                path: "a.nii", inputSize: GridSize(100, 100, 100), inputSpacing: SIMD3(1e9, 1, 1),
+                modelSpacing: SIMD3(1, 1, 1))
         }
         #expect(error?.exitCode == 4 && error?.description.contains("must be 1...32767") == true)
     }

@@ -43,7 +43,9 @@ struct NIfTIBytes {
 
     func header() -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: headerLength)
-        func at(_ offset: Int, _ part: [UInt8]) { bytes.replaceSubrange(offset..<offset + part.count, with: part) }
+        func at(_ offset: Int, _ part: [UInt8]) {
+            bytes.replaceSubrange(offset..<offset + part.count, with: part)
+        }
         let bits = bitpix ?? width * 8
         let offset = voxOffset ?? Double(headerLength + afterHeader.count)
         if version == 1 {
@@ -102,7 +104,8 @@ struct NIfTIBytes {
 func gzip(_ bytes: [UInt8]) -> [UInt8] {
     var stream = unsafe z_stream()
     var output = [UInt8](repeating: 0, count: bytes.count + 1024)
-    unsafe deflateInit2_(&stream, 6, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
+    unsafe deflateInit2_(
+        &stream, 6, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
     var input = bytes
     let made = unsafe input.withUnsafeMutableBufferPointer { source in
         unsafe output.withUnsafeMutableBufferPointer { target in
@@ -141,7 +144,9 @@ final class TemporaryFolder {
         return file
     }
 
-    func bytes(_ name: String) -> [UInt8] { [UInt8](FileManager.default.contents(atPath: "\(path)/\(name)") ?? Data()) }
+    func bytes(_ name: String) -> [UInt8] {
+        [UInt8](FileManager.default.contents(atPath: "\(path)/\(name)") ?? Data())
+    }
 }
 
 /// A small repeatable generator (splitmix64).

@@ -29,7 +29,9 @@ struct Oracle {
         let count = unsafe Int(found.nvox)
         let data = unsafe UnsafeRawPointer(found.data!)
         func all<T: BitwiseCopyable>(_ type: T.Type, _ convert: (T) -> Double) -> [Double] {
-            (0..<count).map { unsafe convert(data.loadUnaligned(fromByteOffset: $0 * MemoryLayout<T>.size, as: type)) }
+            (0..<count).map {
+                unsafe convert(data.loadUnaligned(fromByteOffset: $0 * MemoryLayout<T>.size, as: type))
+            }
         }
         switch datatype {
         case 2: values = all(UInt8.self, Double.init)
@@ -59,19 +61,24 @@ struct Format: Sendable, CustomTestStringConvertible {
     let version: Int
     let bigEndian: Bool
     let packing: String
-    var testDescription: String { "datatype \(datatype) v\(version) \(bigEndian ? "big" : "little")-endian \(packing)" }
+    var testDescription: String {
+        "datatype \(datatype) v\(version) \(bigEndian ? "big" : "little")-endian \(packing)"
+    }
 
     static let all: [Format] = VoxelType.allCases.flatMap { type in
         [1, 2].flatMap { version in
             [false, true].flatMap { big in
-                ["nii", "nii.gz", "hdr"].map { Format(datatype: type.rawValue, version: version, bigEndian: big, packing: $0) }
+                ["nii", "nii.gz", "hdr"].map {
+                    Format(datatype: type.rawValue, version: version, bigEndian: big, packing: $0)
+                }
             }
         }
     }
 
     /// An oblique qform and another, oblique sform, so that a mix-up shows.
     func make() -> NIfTIBytes {
-        var file = NIfTIBytes(version: version, bigEndian: bigEndian, datatype: datatype, qformCode: 1, sformCode: 2)
+        var file = NIfTIBytes(
+            version: version, bigEndian: bigEndian, datatype: datatype, qformCode: 1, sformCode: 2)
         file.pixdim = [-1, 0.9, 1.1, 2.5, 0, 0, 0, 0]
         file.quatern = [0.1, -0.2, 0.3, 11, -22, 33]
         file.srow = [0.8, 0.1, -0.2, 5, -0.1, 0.9, 0.3, 6, 0.2, -0.1, 2.2, 7]
@@ -121,14 +128,17 @@ struct Format: Sendable, CustomTestStringConvertible {
         for values in [[0, 1, 2, 4], [0, 10, 300, 65535]] as [[UInt16]] {
             for name in ["out.nii", "out.nii.gz"] {
                 let out = "\(folder.path)/\(name)"
-                try LabelWriter.write(classes, to: out, like: header, values: values, description: "test", overwrite: true)
+                try LabelWriter.write(
+                    classes, to: out, like: header, values: values, description: "test", overwrite: true)
                 let read = try #require(Oracle(path: out))
                 #expect(read.qform == input.qform && read.sform == input.sform && read.codes == input.codes)
                 #expect(read.values == classes.map { Double(values[Int($0)]) })
                 #expect(read.datatype == (values[3] > 255 ? 512 : 2))
                 #expect(read.slope == 1 && read.intent == 1002)
                 let again = try VoxelVolume.read(path: out)
-                #expect(again.header.warnings.filter { !$0.contains("disagree") && !$0.contains("pixdim") }.isEmpty)
+                #expect(
+                    again.header.warnings.filter { !$0.contains("disagree") && !$0.contains("pixdim") }
+                        .isEmpty)
                 #expect(try again.labels() == classes.map { values[Int($0)] })
                 #expect(again.header.isNIfTI2 == header.isNIfTI2)
             }
@@ -145,7 +155,9 @@ struct Format: Sendable, CustomTestStringConvertible {
             let free = version == 1 ? Array(4..<40) + Array(228..<252) : Array(320..<344) + Array(525..<540)
             for index in free where index != 32 { bytes[index] = UInt8(index % 251) }
             let header = try NIfTIHeader.read(path: folder.write("a.nii", bytes))
-            try LabelWriter.write([UInt8](repeating: 1, count: 60), to: "\(folder.path)/b.nii", like: header, values: [0, 9], name: "Tissue", description: "d")
+            try LabelWriter.write(
+                [UInt8](repeating: 1, count: 60), to: "\(folder.path)/b.nii", like: header, values: [0, 9],
+                name: "Tissue", description: "d")
             let out = folder.bytes("b.nii")
             let changed: [Range<Int>] =
                 version == 1
@@ -198,7 +210,8 @@ struct Format: Sendable, CustomTestStringConvertible {
         let part = volume.cropped(start: GridSize(1, 2, 1), size: GridSize(3, 2, 2))
         #expect(part.value(at: 0) == volume.value(at: 1 + 5 * (2 + 4)))
         #expect(part.value(at: 11) == volume.value(at: 3 + 5 * (3 + 4 * 2)))
-        try LabelWriter.write([UInt8](repeating: 0, count: 12), to: "\(folder.path)/out.nii", like: part.header, values: [0])
+        try LabelWriter.write(
+            [UInt8](repeating: 0, count: 12), to: "\(folder.path)/out.nii", like: part.header, values: [0])
         let oracle = try #require(Oracle(path: "\(folder.path)/out.nii"))
         let whole = try #require(Oracle(path: "\(folder.path)/a.nii"))
         for (form, original) in [(oracle.qform, whole.qform), (oracle.sform, whole.sform)] {

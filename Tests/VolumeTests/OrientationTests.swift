@@ -50,9 +50,12 @@ import Volume
                 for y in 0..<size.y {
                     for x in 0..<size.x {
                         let stored = order[(z * size.y + y) * size.x + x]
-                        let position = volume.header.affine.position(Double(stored % 5), Double(stored / 5 % 4), Double(stored / 20))
+                        let position = volume.header.affine.position(
+                            Double(stored % 5), Double(stored / 5 % 4), Double(stored / 20))
                         // x fastest: right grows along a row, anterior from row to row, superior from plane to plane.
-                        if x > 0 { #expect(position.x > last.x && position.y == last.y && position.z == last.z) }
+                        if x > 0 {
+                            #expect(position.x > last.x && position.y == last.y && position.z == last.z)
+                        }
                         if x == 0, y > 0 { #expect(position.y > last.y && position.z == last.z) }
                         if x == 0, y == 0, z > 0 { #expect(position.z > last.z) }
                         last = position
@@ -72,7 +75,9 @@ import Volume
     }
 
     @Test func badCodesAreRefused() {
-        for code in ["", "RA", "RASS", "RRS", "RLA", "XYZ", "RA1"] { #expect(AxisMap(stored: code, model: "RAS") == nil) }
+        for code in ["", "RA", "RASS", "RRS", "RLA", "XYZ", "RA1"] {
+            #expect(AxisMap(stored: code, model: "RAS") == nil)
+        }
         #expect(AxisMap(stored: "ras", model: "RAS")?.isIdentity == true)
     }
 }

@@ -10,7 +10,9 @@ import Volume
 
     static func attempt(_ header: NIfTIHeader, _ path: String, overwrite: Bool = false) -> VolumeError? {
         volumeError { () throws(VolumeError) in
-            try LabelWriter.write([UInt8](repeating: 0, count: header.dims.count), to: path, like: header, values: [0], overwrite: overwrite)
+            try LabelWriter.write(
+                [UInt8](repeating: 0, count: header.dims.count), to: path, like: header, values: [0],
+                overwrite: overwrite)
         }
     }
 
@@ -18,15 +20,21 @@ import Volume
         let folder = TemporaryFolder()
         let header = try Self.header(folder)
         folder.write("old.nii", [1, 2, 3])
-        try FileManager.default.createSymbolicLink(atPath: "\(folder.path)/link.nii", withDestinationPath: "\(folder.path)/in.nii")
+        try FileManager.default.createSymbolicLink(
+            atPath: "\(folder.path)/link.nii", withDestinationPath: "\(folder.path)/in.nii")
         let before = folder.bytes("in.nii")
         for (name, overwrite, text) in [
-            ("old.nii", false, "exists"), ("in.nii", true, "output is the input"), ("link.nii", true, "output is the input"),
+            ("old.nii", false, "exists"), ("in.nii", true, "output is the input"),
+            ("link.nii", true, "output is the input"),
             ("out.img", false, "must end in .nii"), ("none/out.nii", false, "cannot create: No such file"),
         ] {
             let error = Self.attempt(header, "\(folder.path)/\(name)", overwrite: overwrite)
-            #expect(error?.exitCode == 8 && error?.message.contains(text) == true, "\(name): \(String(describing: error))")
+            #expect(
+                error?.exitCode == 8 && error?.message.contains(text) == true,
+                "\(name): \(String(describing: error))")
         }
+        // No folder for anybody, not even for root.
+        #expect(Self.attempt(header, "/proc/out.nii")?.message.contains("cannot create") == true)
         #expect(folder.bytes("in.nii") == before && folder.bytes("old.nii") == [1, 2, 3])
         #expect(Self.attempt(header, "\(folder.path)/old.nii", overwrite: true) == nil)
         #expect(folder.bytes("old.nii").count == 352 + 60)
@@ -57,7 +65,9 @@ import Volume
             for _ in 0..<60 { try writer.append(slice.span) }
             try writer.finish()
         }
-        #expect(error?.exitCode == 8 && error?.message.contains("No space left") == true, "\(String(describing: error))")
+        #expect(
+            error?.exitCode == 8 && error?.message.contains("No space left") == true,
+            "\(String(describing: error))")
         #expect(folder.names == ["in.nii"])
     }
 
@@ -70,6 +80,34 @@ import Volume
             #expect(folder.names.count == 2)
         }
         #expect(folder.names == ["in.nii"])
+    }
+
+    /// In a process of its own, because the limit and the removal reach every file of a process.
+    @Test func fileSizeLimitLeavesNothing() async {
+        await #expect(processExitsWith: .success) {
+            let folder = TemporaryFolder()
+            let header = try OutputTests.header(folder, NIfTIBytes(dim: [3, 60, 60, 60, 1, 1, 1, 1]))
+            signal(SIGXFSZ, SIG_IGN)
+            var limit = rlimit(rlim_cur: 100_000, rlim_max: 100_000)
+            precondition(unsafe setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit) == 0)
+            let error = OutputTests.attempt(header, "\(folder.path)/out.nii")
+            precondition(error?.exitCode == 8 && error?.message.contains("File too large") == true)
+            precondition(folder.names == ["in.nii"])
+        }
+    }
+
+    @Test func aSignalHandlerCanRemoveUnfinishedOutput() async {
+        await #expect(processExitsWith: .success) {
+            let folder = TemporaryFolder()
+            let header = try OutputTests.header(folder)
+            let writer = try LabelWriter(path: "\(folder.path)/out.nii", like: header, values: [0])
+            let zeros = [UInt8](repeating: 0, count: header.dims.count)
+            try LabelWriter.write(zeros, to: "\(folder.path)/done.nii", like: header, values: [0])
+            precondition(folder.names.count == 3)
+            UnfinishedOutput.remove()
+            precondition(folder.names == ["done.nii", "in.nii"])
+            withExtendedLifetime(writer) {}
+        }
     }
 
     @Test func sameVoxelsGiveTheSameBytes() throws {
@@ -88,8 +126,11 @@ import Volume
     @Test func agreementCountsByHand() {
         let reference: [UInt16] = [0, 0, 1, 1, 1, 2, 2, 0]
         let prediction: [UInt16] = [0, 1, 1, 1, 0, 2, 3, 0]
-        for (rule, empty) in [(Agreement.EmptyRule.one, 1.0), (.zero, 0), (.skip, nil)] as [(Agreement.EmptyRule, Double?)] {
-            let found = Agreement(reference: reference, prediction: prediction, labels: [1, 2, 3, 9], emptyRule: rule)
+        for (rule, empty) in [(Agreement.EmptyRule.one, 1.0), (.zero, 0), (.skip, nil)]
+            as [(Agreement.EmptyRule, Double?)]
+        {
+            let found = Agreement(
+                reference: reference, prediction: prediction, labels: [1, 2, 3, 9], emptyRule: rule)
             let third = 2.0 / 3
             let expected: [Double?] = [third, third, 0, empty]
             #expect(found.labels.map(\.dice) == expected)
@@ -101,7 +142,10 @@ import Volume
             #expect(found.meanForegroundDice == sum / Double(found.foregroundCount))
             #expect(found.voxelAgreement == 5 / 8.0)
         }
-        #expect(Agreement(reference: reference, prediction: prediction, emptyRule: .one).labels.map(\.label) == [0, 1, 2, 3])
+        #expect(
+            Agreement(reference: reference, prediction: prediction, emptyRule: .one).labels.map(\.label) == [
+                0, 1, 2, 3,
+            ])
     }
 
     @Test func channelsMustAgree() throws {
@@ -114,10 +158,15 @@ import Volume
         let first = try header("a.nii") { _ in }
         #expect(try GridCheck.check([first, first]).isEmpty)
         let shape = try header("b.nii") { $0.dim[1] = 6 }
-        let spacing = try header("c.nii") { $0.srow[0] = 1.1; $0.pixdim[1] = 1.1 }
+        let spacing = try header("c.nii") {
+            $0.srow[0] = 1.1; $0.pixdim[1] = 1.1
+        }
         let moved = try header("d.nii") { $0.srow[3] += 0.01 }
-        #expect(volumeError { () throws(VolumeError) in _ = try GridCheck.check([first, shape]) }?.exitCode == 5)
-        #expect(volumeError { () throws(VolumeError) in _ = try GridCheck.check([first, spacing]) }?.message.contains("voxel size[1]") == true)
+        #expect(
+            volumeError { () throws(VolumeError) in _ = try GridCheck.check([first, shape]) }?.exitCode == 5)
+        #expect(
+            volumeError { () throws(VolumeError) in _ = try GridCheck.check([first, spacing]) }?.message
+                .contains("voxel size[1]") == true)
         #expect(try GridCheck.check([first, moved]).count == 1)
     }
 
@@ -165,8 +214,12 @@ import Volume
         for code in ["RAS", "LIA", "PSR", "ALI"] {
             let map = try #require(AxisMap(stored: "RAS", model: code))
             let dims = map.modelSize(of: size)
-            let volume = try CodingTests.volume(map.forward(values, size: size), [dims.x, dims.y, dims.z], srow: OrientationTests.rows(code, [1, 1, 1]))
-            try Overlay.writeOverlay(image: volume, labels: map.forward(labels, size: size), colours: [SIMD3(), SIMD3(255, 0, 0)], to: "\(folder.path)/\(code).png")
+            let volume = try CodingTests.volume(
+                map.forward(values, size: size), [dims.x, dims.y, dims.z],
+                srow: OrientationTests.rows(code, [1, 1, 1]))
+            try Overlay.writeOverlay(
+                image: volume, labels: map.forward(labels, size: size), colours: [SIMD3(), SIMD3(255, 0, 0)],
+                to: "\(folder.path)/\(code).png")
             let picture = try Self.decodePNG(folder.bytes("\(code).png"))
             #expect(picture.width == 8 + 200 + 8 + 200 + 8 + 300 + 8 && picture.height == 416)
             // Red pixels of the three panels: the patient's left is to the right, front and top are up, front is left.
@@ -174,7 +227,10 @@ import Volume
                 var sum = (0.0, 0.0)
                 var count = 0.0
                 for y in 0..<picture.height {
-                    for x in columns where picture.pixels[(y * picture.width + x) * 3] > picture.pixels[(y * picture.width + x) * 3 + 1] {
+                    for x in columns
+                    where picture.pixels[(y * picture.width + x) * 3]
+                        > picture.pixels[(y * picture.width + x) * 3 + 1]
+                    {
                         sum = (sum.0 + Double(x - columns.lowerBound), sum.1 + Double(y))
                         count += 1
                     }

@@ -32,8 +32,11 @@ import Volume
     @Test(arguments: VoxelType.allCases) func quantilesEqualASort(_ type: VoxelType) throws {
         let folder = TemporaryFolder()
         var random = TestRandom(state: UInt64(type.rawValue))
-        for (size, slope) in [([11, 13, 17], 0.0), ([11, 13, 17], -2.5), ([1, 1, 1], 1), ([2, 1, 1], 1), ([25, 8, 5], 0.1)] {
-            var file = NIfTIBytes(dim: [3] + size + [1, 1, 1, 1], datatype: type.rawValue, slope: slope, inter: 3)
+        for (size, slope) in [
+            ([11, 13, 17], 0.0), ([11, 13, 17], -2.5), ([1, 1, 1], 1), ([2, 1, 1], 1), ([25, 8, 5], 0.1),
+        ] {
+            var file = NIfTIBytes(
+                dim: [3] + size + [1, 1, 1, 1], datatype: type.rawValue, slope: slope, inter: 3)
             file.values = Self.values(type.rawValue, file.count, &random)
             let volume = try VoxelVolume.read(path: folder.write("a.nii", file.file()))
             let m: Double = slope == 0 ? 1 : Double(Float(slope))
@@ -51,7 +54,9 @@ import Volume
             let nonzero = real.filter { $0 != 0 }
             #expect(found.nonzeroCount == nonzero.count)
             let nonzeroMean = nonzero.reduce(0, +) / Double(max(1, nonzero.count))
-            #expect((found.nonzeroMean - nonzeroMean).magnitude <= 1e-9 * max(found.maximum.magnitude, found.minimum.magnitude))
+            #expect(
+                (found.nonzeroMean - nonzeroMean).magnitude <= 1e-9
+                    * max(found.maximum.magnitude, found.minimum.magnitude))
         }
     }
 
@@ -71,7 +76,8 @@ import Volume
         #expect(volume.header.warnings.isEmpty && volume.header.form == .sform)
         #expect(volume.quantiles([0.02, 0.98]) == [0, 127])
         let start = GridSize(80, 80, 80)
-        #expect(volume.cropped(start: start, size: GridSize(96, 96, 96)).quantiles([0.02, 0.98]) == [12, 135])
+        #expect(
+            volume.cropped(start: start, size: GridSize(96, 96, 96)).quantiles([0.02, 0.98]) == [12, 135])
         let larger = volume.cropped(start: GridSize(64, 64, 64), size: GridSize(128, 128, 128))
         #expect(larger.quantiles([0.02, 0.98]) == [0, 134])
     }
