@@ -16,8 +16,11 @@ public struct VolumeError: Error, Equatable, Sendable, CustomStringConvertible {
         self.message = message
     }
 
-    /// `FILE: message`, without a trailing line break.
-    public var description: String { "\(file): \(message)" }
+    /// `FILE: message`, one line whatever the file is called, without a trailing line break.
+    public var description: String {
+        let name = file.unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7f ? "?" : String($0) }.joined()
+        return "\(name): \(message)"
+    }
 
     /// Exit 3: the file is absent or cannot be read. The reason is that of `errno`.
     static func unreadable(_ file: String, _ action: String, errno code: Int32) -> VolumeError {

@@ -42,6 +42,11 @@ import Volume
                 - (wide && !file.name.contains("uint64") ? 40 : 0))
     }
 
+    @Test func aLineBreakInAFileNameStaysOutOfTheMessage() {
+        let error = volumeError { () throws(VolumeError) in _ = try NIfTIHeader.read(path: "/none/a\nb.nii") }
+        #expect(error?.description.hasPrefix("/none/a?b.nii: cannot open") == true)
+    }
+
     @Test func fewNaNsAreCounted() throws {
         var file = NIfTIBytes(dim: [3, 20, 20, 20, 1, 1, 1, 1], datatype: 16)
         var values = file.voxelValues

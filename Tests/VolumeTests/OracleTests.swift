@@ -48,7 +48,7 @@ struct Oracle {
         }
     }
 
-    private static func rows(_ matrix: nifti_dmat44) -> [Double] {
+    static func rows(_ matrix: nifti_dmat44) -> [Double] {
         unsafe withUnsafeBytes(of: matrix) { bytes in
             (0..<12).map { unsafe bytes.loadUnaligned(fromByteOffset: $0 * 8, as: Double.self) }
         }

@@ -1,3 +1,4 @@
+import CNIfTI
 import Foundation
 import Testing
 import Volume
@@ -72,6 +73,27 @@ import Volume
         #expect(Affine(rows: [-c, s, 0, 0, 0, 0, 3, 0, s, c, 0, 0]).axisCodes == "LSA")
         #expect(Affine(rows: [1, 1.1, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0]).axisCodes == "RAS")
         #expect(Affine(rows: [0, 0, -9, 0, 0.2, 0, 0, 0, 0, -4, 0, 0]).axisCodes == "AIL")
+    }
+
+    @Test func axisCodesAgreeWithTheLibrary() {
+        // Random rotations, reflections and voxel sizes.
+        var random = TestRandom(state: 11)
+        for _ in 0..<500 {
+            var q = (0..<4).map { _ in Double.random(in: -1...1, using: &random) }
+            let length = q.map { $0 * $0 }.reduce(0, +).squareRoot()
+            guard length > 0.1 else { continue }
+            q = q.map { $0 / length }
+            if q[0] < 0 { q = q.map { -$0 } }
+            let size = (0..<3).map { _ in Double.random(in: 0.3...5, using: &random) }
+            let matrix = nifti_quatern_to_dmat44(
+                q[1], q[2], q[3], 1, 2, 3, size[0], size[1], size[2], Bool.random(using: &random) ? 1 : -1)
+            var codes: (Int32, Int32, Int32) = (0, 0, 0)
+            unsafe nifti_dmat44_to_orientation(matrix, &codes.0, &codes.1, &codes.2)
+            let letters = ["", "R", "L", "A", "P", "S", "I"]
+            // The library names the direction an axis runs to: 1 is "left to right".
+            let expected = [codes.0, codes.1, codes.2].map { letters[Int($0)] }.joined()
+            #expect(Affine(rows: Oracle.rows(matrix)).axisCodes == expected)
+        }
     }
 
     @Test func badCodesAreRefused() {
