@@ -16,7 +16,9 @@ let package = Package(
     targets: [
         // Converter half.
         .target(name: "GraphIR"),
-        .target(name: "Quantize", dependencies: ["GraphIR", "Ops", "FlatGraph", "MKRuntime"]),
+        .target(
+            name: "Quantize",
+            dependencies: ["GraphIR", "Ops", "COps", "FixedPoint", "FlatGraph", "MKRuntime", "HostThreads"]),
         // Meeting places: the arithmetic and the bytes.
         .target(name: "FixedPoint"),
         .target(name: "COps"),
@@ -24,10 +26,11 @@ let package = Package(
         .target(name: "FlatGraph", dependencies: ["FixedPoint", "Ops", "COps"]),
         // Runtime half.
         .target(name: "MKRuntime", dependencies: ["Ops", "FlatGraph"]),
+        .target(name: "HostThreads", dependencies: ["MKRuntime"]),
         .target(
             name: "CNIfTI",
             linkerSettings: [.linkedLibrary("nifti2"), .linkedLibrary("znz"), .linkedLibrary("z")]),
-        .target(name: "Volume", dependencies: ["CNIfTI", "MKRuntime"]),
+        .target(name: "Volume", dependencies: ["CNIfTI", "MKRuntime", "HostThreads"]),
         // Programs: argument parsing and printing only.
         .executableTarget(
             name: "mkquant",

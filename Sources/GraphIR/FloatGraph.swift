@@ -1,0 +1,167 @@
+/// Index of a value (an activation tensor) of a graph.
+public typealias ValueID = Int
+
+/// Size of a kernel, dilation or padding along depth (slowest), height, width (fastest, the first NIfTI axis).
+public struct Size3: Equatable, Sendable {
+    public var depth: Int
+    public var height: Int
+    public var width: Int
+
+    public init(depth: Int, height: Int, width: Int) {
+        self.depth = depth
+        self.height = height
+        self.width = width
+    }
+
+    public init(cube side: Int) { self.init(depth: side, height: side, width: side) }
+
+    public var count: Int { depth * height * width }
+}
+
+/// A 3D convolution (cross-correlation) of stride 1 with zero padding.
+public struct ConvWeights: Equatable, Sendable {
+    public var outChannels: Int
+    public var inChannels: Int
+    public var kernel: Size3
+    public var dilation: Size3
+    public var padding: Size3
+    /// `[out][in][kz][ky][kx]`, x being the width axis.
+    public var weights: [Float]
+    /// One per output channel.
+    public var bias: [Float]
+
+    public init(
+        outChannels: Int, inChannels: Int, kernel: Size3, dilation: Size3, padding: Size3, weights: [Float],
+        bias: [Float]
+    ) {
+        precondition(weights.count == outChannels * inChannels * kernel.count && bias.count == outChannels)
+        self.outChannels = outChannels
+        self.inChannels = inChannels
+        self.kernel = kernel
+        self.dilation = dilation
+        self.padding = padding
+        self.weights = weights
+        self.bias = bias
+    }
+
+    public func outputSize(of input: Size3) -> Size3 {
+        Size3(
+            depth: input.depth + 2 * padding.depth - dilation.depth * (kernel.depth - 1),
+            height: input.height + 2 * padding.height - dilation.height * (kernel.height - 1),
+            width: input.width + 2 * padding.width - dilation.width * (kernel.width - 1))
+    }
+
+    public var multiplyAddsPerVoxel: Int { outChannels * inChannels * kernel.count }
+}
+
+/// Batch normalization at inference: y = (x - mean) / sqrt(variance + epsilon) · scale + shift, per channel.
+public struct BatchNorm: Equatable, Sendable {
+    public var mean: [Float]
+    public var variance: [Float]
+    public var scale: [Float]
+    public var shift: [Float]
+    public var epsilon: Double
+}
+
+public enum Activation: Equatable, Sendable {
+    case relu
+    /// x for x > 0, alpha · (exp(x) - 1) otherwise.
+    case elu(alpha: Double)
+    /// x · Φ(x), Φ the standard normal distribution function (the exact form, with erf).
+    case gelu
+
+    public var name: String {
+        switch self {
+        case .relu: "relu"
+        case .elu: "elu"
+        case .gelu: "gelu"
+        }
+    }
+
+    /// The function in double precision: what tables are made from.
+    public func callAsFunction(_ x: Double) -> Double {
+        switch self {
+        case .relu: max(x, 0)
+        case .elu(let alpha): x > 0 ? x : alpha * expm1Value(x)
+        case .gelu: 0.5 * x * erfcValue(-x / 2.0.squareRoot())
+        }
+    }
+}
+
+public enum FloatOp: Equatable, Sendable {
+    case conv3d(ConvWeights)
+    case batchNorm(BatchNorm)
+    case activation(Activation)
+    case add
+    /// Along the channels.
+    case concat
+    /// Index of the largest channel, the lowest on a tie.
+    case argmax
+
+    public var name: String {
+        switch self {
+        case .conv3d: "conv3d"
+        case .batchNorm: "batch norm"
+        case .activation(let f): f.name
+        case .add: "add"
+        case .concat: "concat"
+        case .argmax: "argmax"
+        }
+    }
+}
+
+/// One operation. `name` is the layer's name in the checkpoint, for reports.
+public struct Node: Equatable, Sendable {
+    public var name: String
+    public var op: FloatOp
+    public var inputs: [ValueID]
+    public var output: ValueID
+
+    public init(name: String, op: FloatOp, inputs: [ValueID], output: ValueID) {
+        self.name = name
+        self.op = op
+        self.inputs = inputs
+        self.output = output
+    }
+}
+
+/// The network in float, nodes in execution order. Value 0 is the input; the last node is an argmax.
+public struct FloatGraph: Equatable, Sendable {
+    public var inputChannels: Int
+    public var nodes: [Node]
+    /// Channels of every value.
+    public var channels: [Int]
+
+    public init(inputChannels: Int) {
+        self.inputChannels = inputChannels
+        nodes = []
+        channels = [inputChannels]
+    }
+
+    /// Appends an operation on existing values and returns its result.
+    @discardableResult
+    public mutating func append(_ name: String, _ op: FloatOp, _ inputs: [ValueID]) -> ValueID {
+        precondition(inputs.allSatisfy { $0 < channels.count }, "value does not exist")
+        channels.append(outputChannels(op, inputs))
+        nodes.append(Node(name: name, op: op, inputs: inputs, output: channels.count - 1))
+        return channels.count - 1
+    }
+
+    private func outputChannels(_ op: FloatOp, _ inputs: [ValueID]) -> Int {
+        switch op {
+        case .conv3d(let conv): conv.outChannels
+        case .concat: inputs.reduce(0) { $0 + channels[$1] }
+        case .argmax: 1
+        case .batchNorm, .activation, .add: channels[inputs[0]]
+        }
+    }
+
+    /// Classes: channels of what the argmax reads.
+    public var classCount: Int { channels[nodes[nodes.count - 1].inputs[0]] }
+
+    public var parameterCount: Int {
+        nodes.reduce(0) { sum, node in
+            if case .conv3d(let conv) = node.op { sum + conv.weights.count + conv.bias.count } else { sum }
+        }
+    }
+}

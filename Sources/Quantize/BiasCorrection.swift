@@ -1,0 +1,82 @@
+import FlatGraph
+import GraphIR
+import MKRuntime
+
+/// Rounding shifts the mean of a channel a little; the shift is measured on a calibration volume, layer by layer, and put
+/// back into the bias (Nagel et al. 2019, "Data-free quantization", section 4.2, in its empirical form).
+struct BiasCorrection {
+    let graph: FloatGraph
+    let input: FloatTensor
+    /// Voxels that count: those with a signal. Air is constant and would drown the rest.
+    private let mask: [Bool]
+    private let floatMeans: [Int: [Double]]
+
+    init(graph: FloatGraph, input: FloatTensor) {
+        self.graph = graph
+        self.input = input
+        let mask = (0..<input.size.count).map { voxel in
+            (0..<input.channels).contains { input.values[$0 * input.size.count + voxel] != 0 }
+        }
+        self.mask = mask
+        var means: [Int: [Double]] = [:]
+        _ = FloatExecutor(graph).run(input) { (index, tensor) throws(Never) in
+            guard tensor.size == input.size else { return }
+            means[index] = (0..<tensor.channels).map { channel in
+                let start = channel * tensor.size.count
+                return Self.mean(tensor.values[start..<(start + tensor.size.count)], mask)
+            }
+        }
+        floatMeans = means
+    }
+
+    private static func mean(_ values: ArraySlice<Float>, _ mask: [Bool]) -> Double {
+        var sum = 0.0
+        var count = 0
+        for (value, use) in zip(values, mask) where use {
+            sum += Double(value)
+            count += 1
+        }
+        return count > 0 ? sum / Double(count) : 0
+    }
+
+    /// Corrections by node index of the convolution.
+    func corrections(
+        threads: Int, report: (Double) -> Void, lower: ([Int: [Double]]) throws(QuantizeError) -> LoweredModel
+    ) throws(QuantizeError) -> [Int: [Double]] {
+        var result: [Int: [Double]] = [:]
+        let convolutions = graph.nodes.indices.filter { if case .conv3d = graph.nodes[$0].op { true } else { false } }
+        for (done, node) in convolutions.enumerated() {
+            let model = try lower(result)
+            guard let shift = measure(node, model, threads: threads) else { continue }
+            result[node] = shift
+            report(Double(done + 1) / Double(convolutions.count))
+        }
+        return result
+    }
+
+    /// The correction of one convolution's bias, in real units; nil when its output size differs from the input's.
+    private func measure(_ node: Int, _ model: LoweredModel, threads: Int) -> [Double]? {
+        guard let network = try? IntegerNetwork(model.bytes, threads: threads) else { return nil }
+        let kinds = (0..<network.file.opCount).map { network.file.op($0).kind }
+        // The op that computes this convolution: ops are in node order, one conv3d per convolution.
+        let position = graph.nodes[..<node].reduce(0) { count, other in
+            if case .conv3d = other.op { count + 1 } else { count }
+        }
+        guard let op = kinds.indices.filter({ kinds[$0] == .conv3d }).dropFirst(position).first,
+            let target = floatMeans[model.nodes[op]]
+        else { return nil }
+        var shift: [Double]?
+        _ = try? network.run(input) { index, view in
+            guard index == op else { return }
+            shift = (0..<view.layout.channels).map { channel in
+                let values = view.reals(channel)
+                let active = zip(values, mask).reduce(0) { $0 + ($1.1 && $1.0 != 0 ? 1 : 0) }
+                let share = Double(active) / Double(max(1, mask.reduce(0) { $0 + ($1 ? 1 : 0) }))
+                let error = target[channel] - Self.mean(values[...], mask)
+                // A ReLU lets through only the active share of a change of the bias.
+                return share > 0.05 ? error / share : 0
+            }
+        }
+        return shift
+    }
+}

@@ -1,0 +1,58 @@
+import GraphIR
+
+/// What calibration learned about every value of a graph: one histogram per channel.
+public struct Calibration: Sendable {
+    public private(set) var histograms: [ValueID: [Histogram]] = [:]
+    public private(set) var volumes = 0
+
+    public init() {}
+
+    /// Runs the float network over one volume (or a crop of it) and adds what it sees.
+    /// - Parameter report: fraction done, 0 ... 1.
+    public mutating func add(
+        _ graph: FloatGraph, _ input: FloatTensor, report: (Double) -> Void = { _ in }
+    ) {
+        collect(input, value: 0)
+        let skipped = graph.valuesInsideFusedActivations
+        let nodes = graph.nodes
+        _ = FloatExecutor(graph).run(input) { (index, tensor) throws(Never) in
+            if !skipped.contains(nodes[index].output) { collect(tensor, value: nodes[index].output) }
+            report(Double(index + 1) / Double(nodes.count))
+        }
+        volumes += 1
+    }
+
+    private mutating func collect(_ tensor: FloatTensor, value: ValueID) {
+        var list = histograms[value] ?? [Histogram](repeating: Histogram(), count: tensor.channels)
+        histograms[value] = nil
+        let count = tensor.size.count
+        for channel in 0..<tensor.channels {
+            list[channel].add(tensor.values[(channel * count)..<((channel + 1) * count)])
+        }
+        histograms[value] = list
+    }
+
+    /// All channels of a value together.
+    func pooled(_ value: ValueID) -> Histogram {
+        var result = Histogram()
+        for histogram in histograms[value] ?? [] { result.merge(histogram) }
+        return result
+    }
+}
+
+extension FloatGraph {
+    func consumers(of value: ValueID) -> [Int] { nodes.indices.filter { nodes[$0].inputs.contains(value) } }
+
+    /// Convolution outputs that only a ReLU reads: the clamp of the integer convolution does both, so these values never
+    /// exist.
+    var valuesInsideFusedActivations: Set<ValueID> {
+        var result: Set<ValueID> = []
+        for node in nodes {
+            guard case .conv3d = node.op, let only = consumers(of: node.output).first,
+                consumers(of: node.output).count == 1, case .activation(.relu) = nodes[only].op
+            else { continue }
+            result.insert(node.output)
+        }
+        return result
+    }
+}

@@ -1,0 +1,87 @@
+import FlatGraph
+import Glibc
+import GraphIR
+import MKRuntime
+
+/// How one op's integer output differs from the float network's, over one volume.
+public struct LayerDifference: Sendable {
+    public var op: Int
+    public var name: String
+    public var signal = 0.0
+    public var noise = 0.0
+    public var worst: Float = 0
+    public var floatLow = Float.infinity
+    public var floatHigh = -Float.infinity
+
+    /// Signal to quantization noise ratio in dB: mean square of the float values over that of the difference.
+    public var sqnr: Double { noise > 0 ? 10 * log10(signal / noise) : .infinity }
+}
+
+/// Float against integer execution of the same input.
+public struct Comparison: Sendable {
+    public var layers: [LayerDifference]
+    public var floatLabels: [UInt16]
+    public var integerLabels: [UInt16]
+
+    public var agreement: Double {
+        let same = zip(floatLabels, integerLabels).reduce(0) { $0 + ($1.0 == $1.1 ? 1 : 0) }
+        return Double(same) / Double(max(1, floatLabels.count))
+    }
+
+    /// Mean Dice of the classes other than 0 that occur in either; nil when there is none.
+    public var meanForegroundDice: Double? {
+        var both: [UInt16: Int] = [:]
+        var sum: [UInt16: Int] = [:]
+        for (a, b) in zip(floatLabels, integerLabels) {
+            sum[a, default: 0] += 1
+            sum[b, default: 0] += 1
+            if a == b { both[a, default: 0] += 1 }
+        }
+        let dice = sum.filter { $0.key != 0 }.map { 2 * Double(both[$0.key] ?? 0) / Double($0.value) }
+        return dice.isEmpty ? nil : dice.reduce(0, +) / Double(dice.count)
+    }
+
+    /// - Parameter graph: the float graph with batch normalization folded, in the node order that `nodes` refers to.
+    /// - Parameter nodes: float node by op.
+    public init(
+        graph: FloatGraph, nodes: [Int], network: IntegerNetwork, input: FloatTensor,
+        report: (Double) -> Void = { _ in }
+    ) throws(RuntimeError) {
+        // The integer tensors are kept as codes (a quarter of the float's size), then the float network passes by.
+        var codes: [Int: [[Int32]]] = [:]
+        let file = network.file
+        integerLabels = try network.run(input) { op, view in
+            codes[nodes[op]] = (0..<view.layout.channels).map { view.codes($0) }
+        }
+        var found: [LayerDifference] = []
+        let last = Double(graph.nodes.count)
+        floatLabels = FloatExecutor(graph).run(input) { (index, tensor) throws(Never) in
+            report(Double(index + 1) / last)
+            guard let integer = codes.removeValue(forKey: index), let op = nodes.firstIndex(of: index) else { return }
+            found.append(Self.difference(op, file, integer, tensor))
+        }
+        layers = found
+    }
+
+    private static func difference(
+        _ op: Int, _ file: ModelFile, _ codes: [[Int32]], _ tensor: FloatTensor
+    ) -> LayerDifference {
+        let record = file.tensor(Int(file.op(op).output))
+        var result = LayerDifference(op: op, name: file.string(file.op(op).name))
+        let count = tensor.size.count
+        for channel in 0..<tensor.channels {
+            let scale = file.scale(Int(record.scaleOffset) + (record.scaleCount == 1 ? 0 : channel))
+            let zeroPoint = Int32(record.zeroPoint)
+            for i in 0..<count {
+                let real = tensor.values[channel * count + i]
+                let difference = scale * Float(codes[channel][i] - zeroPoint) - real
+                result.signal += Double(real * real)
+                result.noise += Double(difference * difference)
+                result.worst = max(result.worst, abs(difference))
+                result.floatLow = min(result.floatLow, real)
+                result.floatHigh = max(result.floatHigh, real)
+            }
+        }
+        return result
+    }
+}

@@ -1,0 +1,80 @@
+import FlatGraph
+import GraphIR
+import MKRuntime
+
+/// Float graph and calibration volumes in, model file out.
+public struct Converter {
+    public struct Options: Sendable {
+        public var rule = RangeRule.mse
+        public var correctsBias = true
+        public var threads = 1
+
+        public init() {}
+    }
+
+    /// Where the work is, for a progress line.
+    public enum Stage: Sendable {
+        case calibrating(volume: Int, of: Int)
+        case correctingBias
+        case comparing
+    }
+
+    public let graph: FloatGraph
+    public let options: Options
+    private let report: (Stage, Double) -> Void
+    private var calibration = Calibration()
+
+    /// - Parameter graph: batch normalization is folded here.
+    public init(graph: FloatGraph, options: Options, report: @escaping (Stage, Double) -> Void) {
+        self.graph = graph.foldingBatchNorm()
+        self.options = options
+        self.report = report
+    }
+
+    /// Adds what one volume (normalized, in network axis order) shows.
+    public mutating func calibrate(_ input: FloatTensor, volume: Int, of total: Int) {
+        let report = report
+        calibration.add(graph, input) { report(.calibrating(volume: volume, of: total), $0) }
+    }
+
+    /// - Parameters:
+    ///   - inputCoding: coding of the network's input; nil to calibrate it.
+    ///   - metadata: everything of the file but the graph.
+    ///   - sample: volume for bias correction.
+    public func convert(
+        inputCoding: ValueCoding?, metadata: ModelBuilder, sample: FloatTensor
+    ) throws(QuantizeError) -> LoweredModel {
+        let chooser = CodingChooser(graph: graph, calibration: calibration, rule: options.rule)
+        let inputRange = RangeRule.minMax.range(calibration.pooled(0))
+        let codings = chooser.choose(
+            input: inputCoding ?? .unsigned(low: inputRange.low, high: inputRange.high))
+        func lower(_ corrections: [Int: [Double]]) throws(QuantizeError) -> LoweredModel {
+            var lowering = Lowering(
+                graph: graph, codings: codings, importance: { importance($0, codings[$0]!) },
+                biasCorrections: corrections, metadata: metadata)
+            return try lowering.run()
+        }
+        guard options.correctsBias else { return try lower([:]) }
+        let report = report
+        let corrections = try BiasCorrection(graph: graph, input: sample).corrections(
+            threads: options.threads, report: { report(.correctingBias, $0) }, lower: lower)
+        return try lower(corrections)
+    }
+
+    /// Mean square code of each channel of a value, as calibration saw it.
+    private func importance(_ value: ValueID, _ coding: ValueCoding) -> [Double] {
+        (calibration.histograms[value] ?? []).enumerated().map { channel, histogram in
+            let scale = Double(coding.scale(channel))
+            return max(histogram.energy / Double(max(1, histogram.count)) / (scale * scale), 1e-6)
+        }
+    }
+
+    public func compare(_ model: LoweredModel, _ input: FloatTensor) throws(RuntimeError) -> Comparison {
+        guard let network = try? IntegerNetwork(model.bytes, threads: options.threads) else {
+            preconditionFailure("the converter wrote a file that its own reader refuses")
+        }
+        let report = report
+        return try Comparison(
+            graph: graph, nodes: model.nodes, network: network, input: input, report: { report(.comparing, $0) })
+    }
+}

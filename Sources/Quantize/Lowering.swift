@@ -1,0 +1,237 @@
+import COps
+import FixedPoint
+import FlatGraph
+import GraphIR
+import Ops
+
+/// A finished model file, and which node of the float graph each of its ops computes.
+public struct LoweredModel: Sendable {
+    public var bytes: [UInt8]
+    /// Node index by op index: the node whose float output the op's output stands for.
+    public var nodes: [Int]
+    public var codings: [ValueID: ValueCoding]
+}
+
+/// Turns a float graph with codings into integer records.
+struct Lowering {
+    let graph: FloatGraph
+    var codings: [ValueID: ValueCoding]
+    let importance: (ValueID) -> [Double]
+    /// Real corrections added to a convolution's bias, by node index.
+    let biasCorrections: [Int: [Double]]
+
+    private var builder: ModelBuilder
+    private var tensors: [ValueID: UInt32] = [:]
+    private var nodes: [Int] = []
+
+    init(
+        graph: FloatGraph, codings: [ValueID: ValueCoding], importance: @escaping (ValueID) -> [Double],
+        biasCorrections: [Int: [Double]], metadata: ModelBuilder
+    ) {
+        self.graph = graph
+        self.codings = codings
+        self.importance = importance
+        self.biasCorrections = biasCorrections
+        builder = metadata
+    }
+
+    mutating func run() throws(QuantizeError) -> LoweredModel {
+        addTensor(0, name: "input")
+        builder.record.inputTensor = 0
+        let fused = graph.valuesInsideFusedActivations
+        for (index, node) in graph.nodes.enumerated() {
+            switch node.op {
+            case .conv3d(let conv):
+                let target = fused.contains(node.output) ? graph.consumers(of: node.output)[0] : index
+                try addConvolution(index, node, conv, target: target)
+            case .activation(.relu) where fused.contains(node.inputs[0]): break
+            case .activation(let f): addLookup(index, node, f)
+            case .add: try addSum(index, node)
+            case .concat: addConcat(index, node)
+            case .argmax: addArgmax(index, node)
+            case .batchNorm:
+                throw QuantizeError(layer: node.name, message: "batch normalization was not folded into a convolution")
+            }
+        }
+        return LoweredModel(bytes: builder.bytes(), nodes: nodes, codings: codings)
+    }
+
+    // MARK: Tensors
+
+    private mutating func addTensor(_ value: ValueID, name: String) {
+        let coding = codings[value]!
+        var record = TensorRecord()
+        record.storage = isScores(value) ? .i16 : .u8
+        record.zeroPoint = coding.zeroPoint
+        record.channels = UInt32(graph.channels[value])
+        record.growth = growth(value)
+        (record.low, record.high) = (coding.low, coding.high)
+        tensors[value] = builder.addTensor(record, name: name, scales: coding.scales)
+    }
+
+    private func isScores(_ value: ValueID) -> Bool {
+        guard let producer = graph.nodes.first(where: { $0.output == value }), case .conv3d = producer.op else { return false }
+        return graph.consumers(of: value).contains { graph.nodes[$0].op == .argmax }
+    }
+
+    /// Size of a value minus the size of the input.
+    private func growth(_ value: ValueID) -> (Int16, Int16, Int16) {
+        guard let node = graph.nodes.first(where: { $0.output == value }) else { return (0, 0, 0) }
+        let before = growth(node.inputs[0])
+        guard case .conv3d(let conv) = node.op else { return before }
+        let change = conv.outputSize(of: Size3(cube: 0))
+        return (
+            before.0 + Int16(change.depth), before.1 + Int16(change.height), before.2 + Int16(change.width)
+        )
+    }
+
+    private mutating func finish(_ index: Int, _ feature: String) {
+        nodes.append(index)
+        builder.require(feature: feature)
+    }
+
+    // MARK: Ops
+
+    private mutating func addConvolution(
+        _ index: Int, _ node: Node, _ conv: ConvWeights, target: Int
+    ) throws(QuantizeError) {
+        let input = codings[node.inputs[0]]!
+        let value = graph.nodes[target].output
+        let inputScales = (0..<conv.inChannels).map { input.scale($0) }
+        let weights = WeightQuantizer.quantize(
+            conv, inputScales: inputScales, importance: importance(node.inputs[0]))
+        widen(value, for: weights.accumulatorScales)
+        let output = codings[value]!
+        let shape = Conv3D(
+            inChannels: conv.inChannels, outChannels: conv.outChannels, kernel: Extent(conv.kernel),
+            dilation: Extent(conv.dilation), padding: Extent(conv.padding), inputZeroPoint: input.zeroPoint,
+            outputZeroPoint: output.zeroPoint, outputElement: isScores(value) ? .i16 : .u8)
+        var channels: [mk_channel] = []
+        for o in 0..<conv.outChannels {
+            channels.append(
+                try channel(o, index, node, conv, weights, zeroPoint: input.zeroPoint, outputScale: output.scale(o)))
+        }
+        addTensor(value, name: graph.nodes[target].name)
+        var op = OpRecord()
+        op.kind = .conv3d
+        op.kernel = triple(conv.kernel)
+        op.dilation = triple(conv.dilation)
+        op.padding = triple(conv.padding)
+        builder.addOp(
+            op, name: node.name, inputs: [tensors[node.inputs[0]]!], output: tensors[value]!,
+            weights: kernelOrder(weights.codes, shape), channels: channels)
+        finish(target, "conv3d-u8")
+    }
+
+    /// Requantization factors must stay under one half (docs/arithmetic.md): where an output step would be finer than
+    /// two accumulator steps, it carries no information and is made coarser.
+    private mutating func widen(_ value: ValueID, for accumulatorScales: [Double]) {
+        var coding = codings[value]!
+        for o in accumulatorScales.indices {
+            let index = coding.scales.count == 1 ? 0 : o
+            coding.scales[index] = max(coding.scales[index], Float(accumulatorScales[o] * 2.001))
+        }
+        codings[value] = coding
+    }
+
+    private func channel(
+        _ o: Int, _ index: Int, _ node: Node, _ conv: ConvWeights, _ weights: QuantizedWeights, zeroPoint: UInt8,
+        outputScale: Float
+    ) throws(QuantizeError) -> mk_channel {
+        let perChannel = conv.weights.count / conv.outChannels
+        let row = weights.codes[(o * perChannel)..<((o + 1) * perChannel)]
+        let sum = row.reduce(0) { $0 + Int($1) }
+        let magnitude = row.reduce(0) { $0 + Int($1.magnitude) }
+        let real = Double(conv.bias[o]) + (biasCorrections[index]?[o] ?? 0)
+        let bias = (real / weights.accumulatorScales[o]).rounded() - Double(sum * Int(zeroPoint))
+        guard bias.magnitude < 0x1p30, Double(magnitude * 255) + bias.magnitude < 0x1p31 else {
+            throw QuantizeError(
+                layer: node.name, message: "channel \(o) could overflow the 32-bit accumulator (bias \(real))")
+        }
+        guard let requantizer = Requantizer.nearest(weights.accumulatorScales[o] / Double(outputScale)) else {
+            throw QuantizeError(layer: node.name, message: "channel \(o) has no requantization factor under one half")
+        }
+        return mk_channel(
+            bias: Int32(bias), multiplier: requantizer.multiplier, shift: requantizer.shift, reserved: 0)
+    }
+
+    private func kernelOrder(_ codes: [Int8], _ conv: Conv3D) -> [Int8] {
+        var result = [Int8](repeating: 0, count: conv.weightBytes)
+        var source = 0
+        for o in 0..<conv.outChannels {
+            for i in 0..<conv.inChannels {
+                for kz in 0..<conv.kernel.depth {
+                    for ky in 0..<conv.kernel.height {
+                        for kx in 0..<conv.kernel.width {
+                            result[conv.weightIndex(o: o, i: i, kz: kz, ky: ky, kx: kx)] = codes[source]
+                            source += 1
+                        }
+                    }
+                }
+            }
+        }
+        return result
+    }
+
+    private mutating func addLookup(_ index: Int, _ node: Node, _ f: Activation) {
+        let input = codings[node.inputs[0]]!
+        let output = codings[node.output]!
+        let table = (0..<256).map { code in
+            let y = f(Double(input.scale(0)) * Double(code - Int(input.zeroPoint)))
+            return UInt8(min(max((y / Double(output.scale(0))).rounded() + Double(output.zeroPoint), 0), 255))
+        }
+        addTensor(node.output, name: node.name)
+        var op = OpRecord()
+        op.kind = .lookup
+        builder.addOp(
+            op, name: node.name, inputs: [tensors[node.inputs[0]]!], output: tensors[node.output]!, table: table)
+        finish(index, "lookup-u8")
+    }
+
+    private mutating func addSum(_ index: Int, _ node: Node) throws(QuantizeError) {
+        let (a, b) = (codings[node.inputs[0]]!, codings[node.inputs[1]]!)
+        let output = codings[node.output]!
+        var op = OpRecord()
+        op.kind = .add
+        op.shift = 40
+        let multipliers = [a, b].map { (Double($0.scale(0)) / Double(output.scale(0)) * 0x1p40).rounded() }
+        guard multipliers.allSatisfy({ $0 < 0x1p48 }) else {
+            throw QuantizeError(layer: node.name, message: "an input has over 256 times the range of the sum")
+        }
+        (op.multiplierA, op.multiplierB) = (Int64(multipliers[0]), Int64(multipliers[1]))
+        addTensor(node.output, name: node.name)
+        builder.addOp(
+            op, name: node.name, inputs: node.inputs.map { tensors[$0]! }, output: tensors[node.output]!)
+        finish(index, "add-u8")
+    }
+
+    private mutating func addConcat(_ index: Int, _ node: Node) {
+        addTensor(node.output, name: node.name)
+        var op = OpRecord()
+        op.kind = .concat
+        builder.addOp(
+            op, name: node.name, inputs: node.inputs.map { tensors[$0]! }, output: tensors[node.output]!)
+        finish(index, "concat-u8")
+    }
+
+    private mutating func addArgmax(_ index: Int, _ node: Node) {
+        var record = TensorRecord()
+        record.storage = .labels
+        record.channels = 1
+        record.growth = growth(node.inputs[0])
+        let labels = builder.addTensor(record, name: "labels", scales: [])
+        builder.record.labelTensor = labels
+        var op = OpRecord()
+        op.kind = .argmax
+        builder.addOp(op, name: node.name, inputs: [tensors[node.inputs[0]]!], output: labels)
+        finish(index, "argmax")
+    }
+
+    private func triple(_ size: Size3) -> (UInt16, UInt16, UInt16) {
+        (UInt16(size.depth), UInt16(size.height), UInt16(size.width))
+    }
+}
+
+extension Extent {
+    init(_ size: Size3) { self.init(depth: size.depth, height: size.height, width: size.width) }
+}

@@ -1,0 +1,70 @@
+import COps
+import FixedPoint
+import GraphIR
+import Ops
+
+/// Integer weights of one convolution: per output channel symmetric int8, the input's scales folded in first.
+struct QuantizedWeights {
+    /// `[out][in][kz][ky][kx]`, -127 ... 127.
+    var codes: [Int8]
+    /// Real value of one accumulator unit, per output channel.
+    var accumulatorScales: [Double]
+}
+
+enum WeightQuantizer {
+    /// - Parameters:
+    ///   - inputScales: real value of one input code, per input channel.
+    ///   - importance: mean square of the input's codes per channel; errors of weights that meet large codes count more.
+    static func quantize(_ conv: ConvWeights, inputScales: [Float], importance: [Double]) -> QuantizedWeights {
+        let taps = conv.kernel.count
+        let perChannel = conv.inChannels * taps
+        var result = QuantizedWeights(codes: [], accumulatorScales: [])
+        result.codes.reserveCapacity(conv.weights.count)
+        for o in 0..<conv.outChannels {
+            let folded = (0..<perChannel).map {
+                Double(conv.weights[o * perChannel + $0]) * Double(inputScales[$0 / taps])
+            }
+            let scale = bestScale(folded) { importance[$0 / taps] }
+            result.accumulatorScales.append(scale)
+            result.codes += folded.map { code($0, scale) }
+        }
+        return result
+    }
+
+    private static func code(_ weight: Double, _ scale: Double) -> Int8 {
+        Int8(min(max((weight / scale).rounded(), -127), 127))
+    }
+
+    /// The scale with the least weighted squared error among 41 from the largest magnitude down to 0.6 of it.
+    private static func bestScale(_ weights: [Double], importance: (Int) -> Double) -> Double {
+        let most = weights.map(abs).max() ?? 0
+        // A filter of zeros: any scale does, this one keeps the bias exact enough.
+        guard most > 0 else { return 1e-9 }
+        var best = most / 127
+        var least = Double.infinity
+        for step in 0...40 {
+            let scale = most / 127 * (1 - Double(step) / 100)
+            var error = 0.0
+            for (index, weight) in weights.enumerated() {
+                let difference = weight - Double(code(weight, scale)) * scale
+                error += difference * difference * importance(index)
+            }
+            if error < least { (least, best) = (error, scale) }
+        }
+        return best
+    }
+}
+
+extension Requantizer {
+    /// The closest representation of a real factor, or nil at 0.5 and above (the shift would be under 32).
+    static func nearest(_ factor: Double) -> Requantizer? {
+        guard factor >= 0, factor < 0.5 else { return nil }
+        var shift: Int32 = 53
+        while shift > 32, (factor * Double(sign: .plus, exponent: Int(shift), significand: 1)).rounded() >= 0x1p31 {
+            shift -= 1
+        }
+        let multiplier = (factor * Double(sign: .plus, exponent: Int(shift), significand: 1)).rounded()
+        guard multiplier < 0x1p31 else { return nil }
+        return Requantizer(multiplier: Int32(multiplier), shift: shift)
+    }
+}
