@@ -18,7 +18,7 @@ let package = Package(
         .target(name: "GraphIR"),
         .target(
             name: "Quantize",
-            dependencies: ["GraphIR", "Ops", "COps", "FixedPoint", "FlatGraph", "MKRuntime", "HostThreads"]),
+            dependencies: ["GraphIR", "Ops", "COps", "FixedPoint", "FlatGraph", "MKRuntime", "HostRuntime"]),
         // Meeting places: the arithmetic and the bytes.
         .target(name: "FixedPoint"),
         .target(name: "COps"),
@@ -26,11 +26,11 @@ let package = Package(
         .target(name: "FlatGraph", dependencies: ["FixedPoint", "Ops", "COps"]),
         // Runtime half.
         .target(name: "MKRuntime", dependencies: ["Ops", "FlatGraph"]),
-        .target(name: "HostThreads", dependencies: ["MKRuntime"]),
+        .target(name: "HostRuntime", dependencies: ["MKRuntime"]),
         .target(
             name: "CNIfTI",
             linkerSettings: [.linkedLibrary("nifti2"), .linkedLibrary("znz"), .linkedLibrary("z")]),
-        .target(name: "Volume", dependencies: ["CNIfTI", "MKRuntime", "HostThreads"]),
+        .target(name: "Volume", dependencies: ["CNIfTI", "MKRuntime", "HostRuntime"]),
         // Programs: argument parsing and printing only.
         .executableTarget(
             name: "mkquant",

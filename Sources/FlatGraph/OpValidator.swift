@@ -130,8 +130,8 @@ struct OpValidator {
         }
         for multiplier in [op.multiplierA, op.multiplierB] {
             try require(
-                Requantizer.multiplierRange.contains(multiplier), .badValue, "multiplier",
-                Int(truncatingIfNeeded: multiplier), Int(Int32.max))
+                Add.multiplierRange.contains(multiplier), .badValue, "multiplier", Int(truncatingIfNeeded: multiplier),
+                Int(Add.multiplierRange.upperBound))
         }
         try require(Requantizer.shiftRange.contains(op.shift), .badValue, "shift", Int(op.shift), 53)
     }

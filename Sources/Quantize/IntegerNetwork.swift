@@ -1,6 +1,6 @@
 import FlatGraph
 import GraphIR
-import HostThreads
+import HostRuntime
 import MKRuntime
 import Ops
 

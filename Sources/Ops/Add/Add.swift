@@ -4,9 +4,11 @@ import FixedPoint
 ///
 ///     y = clamp(zy + (((a - za)·Ma + (b - zb)·Mb + 2^(n-1)) >> n))
 ///
-/// Ma and Mb are S_a/S_y and S_b/S_y in units of 2^-n, below 2^31 each, n in 32...53; the products stay below
-/// 2^39, so the sum is exact in 64 bits. Output may be the same buffer as an input.
+/// Ma and Mb are S_a/S_y and S_b/S_y in units of 2^-n, 0 ..< 2^48 each, n in 32...53; the products stay below
+/// 2^56, so the sum is exact in 64 bits. Output may be the same buffer as an input.
 public struct Add: Equatable, Sendable {
+    public static let multiplierRange: Range<Int64> = 0..<(1 << 48)
+
     public var multiplierA: Int64
     public var multiplierB: Int64
     public var shift: Int32
