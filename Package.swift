@@ -26,23 +26,25 @@ let package = Package(
         .target(name: "FlatGraph", dependencies: ["FixedPoint", "Ops", "COps"]),
         // Runtime half.
         .target(name: "MKRuntime", dependencies: ["Ops", "FlatGraph"]),
-        .target(name: "HostRuntime", dependencies: ["MKRuntime"]),
+        .target(name: "CHost"),
+        .target(name: "HostRuntime", dependencies: ["CHost", "MKRuntime", "FlatGraph", "FixedPoint"]),
         .target(
             name: "CNIfTI",
             linkerSettings: [.linkedLibrary("nifti2"), .linkedLibrary("znz"), .linkedLibrary("z")]),
-        .target(name: "Volume", dependencies: ["CNIfTI", "MKRuntime", "HostRuntime"]),
+        .target(name: "Volume", dependencies: ["CNIfTI", "MKRuntime", "HostRuntime", "FlatGraph", "Ops"]),
         // Programs: argument parsing and printing only.
-        .executableTarget(
-            name: "mkquant",
+        .target(
+            name: "CommandSupport",
             dependencies: [
-                "Quantize", "Volume",
+                "Volume", "HostRuntime", "FlatGraph", "MKRuntime",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
         .executableTarget(
+            name: "mkquant",
+            dependencies: ["CommandSupport", "Quantize", "GraphIR", "Volume", "HostRuntime", "FlatGraph", "FixedPoint"]),
+        .executableTarget(
             name: "mkrun",
-            dependencies: [
-                "Volume", .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ]),
+            dependencies: ["CommandSupport", "Volume", "HostRuntime", "FlatGraph", "MKRuntime", "Ops"]),
         .target(
             name: "TestSupport", dependencies: ["FlatGraph", "Ops", "COps"], path: "Tests/TestSupport"),
         .testTarget(name: "OpsTests", dependencies: ["Ops", "FixedPoint", "COps", "TestSupport"]),
@@ -57,7 +59,7 @@ let package = Package(
     cLanguageStandard: .gnu11
 )
 
-for target in package.targets where target.type != .test && !["COps", "CNIfTI", "TestSupport"].contains(target.name) {
+for target in package.targets where target.type != .test && !["COps", "CHost", "CNIfTI", "TestSupport"].contains(target.name) {
     var settings = target.swiftSettings ?? []
     settings.append(.strictMemorySafety())
     target.swiftSettings = settings

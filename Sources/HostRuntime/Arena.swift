@@ -1,3 +1,4 @@
+import CHost
 import Glibc
 
 /// Zeroed memory straight from the kernel: aligned to a page, counted once, and given back at once.
@@ -18,17 +19,13 @@ import Glibc
 
 /// What the kernel says of this process.
 public enum ProcessMemory {
-    /// Largest resident set so far, in bytes (VmHWM).
+    /// Largest resident set so far, in bytes.
     public static var peakResidentBytes: Int {
         var usage = rusage()
-        unsafe getrusage(RUSAGE_SELF, &usage)
+        unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
         return usage.ru_maxrss * 1024
     }
 
     /// Makes freed blocks of 1 MiB and more go back to the system at once, so that what is freed no longer counts.
-    public static func returnFreedMemory() {
-        mallopt(M_MMAP_THRESHOLD, 1 << 20)
-        mallopt(M_TRIM_THRESHOLD, 1 << 20)
-        mallopt(M_ARENA_MAX, 1)
-    }
+    public static func returnFreedMemory() { mk_return_freed_memory() }
 }

@@ -1,3 +1,4 @@
+import FixedPoint
 import FlatGraph
 import Glibc
 
@@ -17,7 +18,7 @@ public struct ModelOpenError: Error, CustomStringConvertible, Sendable {
     public let file: ModelFile
     private let memory: UnsafeMutableRawBufferPointer
 
-    public var byteCount: Int { memory.count }
+    public var byteCount: Int { unsafe memory.count }
 
     public init(path: String) throws(ModelOpenError) {
         func unreadable(_ reason: String) -> ModelOpenError { ModelOpenError(path: path, message: reason, exitCode: 3) }
@@ -44,6 +45,9 @@ public struct ModelOpenError: Error, CustomStringConvertible, Sendable {
             throw ModelOpenError(path: path, message: error.description, exitCode: 6)
         }
     }
+
+    /// CRC-32C of the whole file, to name it in reports.
+    public var checksum: UInt32 { unsafe CRC32C.checksum(UnsafeRawBufferPointer(memory)) }
 
     deinit { unsafe munmap(memory.baseAddress, memory.count) }
 }

@@ -115,3 +115,17 @@ final class OutputFile {
         return .output(path, "\(action): \(VolumeError.reason(code))")
     }
 }
+
+/// Writes a small file whole: a report, a table, a model.
+public enum WholeFile {
+    /// The name has the old contents or the new, never a part of either.
+    /// - Parameter inputs: files that must not be overwritten.
+    /// - Throws: exit 8 as `OutputFile` does.
+    public static func write(
+        _ bytes: [UInt8], to path: String, overwrite: Bool, inputs: [String] = []
+    ) throws(VolumeError) {
+        let file = try OutputFile(path: path, overwrite: overwrite, inputs: inputs)
+        try file.write(bytes)
+        try file.commit()
+    }
+}

@@ -57,6 +57,12 @@ public struct VoxelVolume: Sendable {
         return labels
     }
 
+    /// 1 where the real value is not 0, else 0.
+    public func nonzeroMask() -> [UInt16] {
+        var visitor = MaskVisitor(slope: header.slope, inter: header.inter)
+        return voxels.apply(&visitor)
+    }
+
     /// A part of the volume as a volume of its own: its statistics, its grid, its place in space.
     /// - Parameters:
     ///   - start: first voxel on each stored axis.
@@ -113,6 +119,15 @@ private struct LabelVisitor: VoxelVisitor {
             labels[index] = label
         }
         return labels
+    }
+}
+
+private struct MaskVisitor: VoxelVisitor {
+    let slope: Double
+    let inter: Double
+
+    func visit<T: VoxelScalar>(_ voxels: [T]) -> [UInt16] {
+        voxels.map { slope * $0.real + inter != 0 ? 1 : 0 }
     }
 }
 

@@ -1,0 +1,88 @@
+import ArgumentParser
+import CommandSupport
+import FlatGraph
+import GraphIR
+import HostRuntime
+import Quantize
+import Volume
+
+struct Compare: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Runs a checkpoint in float and its model file in integers on a volume, layer by layer.",
+        discussion: "Example: mkquant compare model.pth --config model.json --model model.mkq head.nii.gz --crop 128")
+
+    @OptionGroup var source: NetworkSource
+    @Option(help: "Model file made from the checkpoint.") var model: String
+    @Argument(help: "Volume (one NIfTI file per input channel).") var volumes: [String]
+    @Option(help: "Edge of the central cube to use (voxels); 0 takes the whole volume.") var crop = 0
+    @Option(help: "Threads that compute (1...64).") var threads = 2
+    @Flag(help: "Print JSON.") var json = false
+    @Flag(help: "No progress on stderr.") var quiet = false
+
+    func run() throws {
+        let loaded = try source.load()
+        let mapped = try MappedModel(path: model)
+        let graph = loaded.graph.foldingBatchNorm()
+        let nodes = try OpMatch.nodes(of: mapped.file, in: graph, path: model)
+        guard volumes.count == graph.inputChannels else {
+            throw CommandError(.usage, "\(volumes.count) volumes for a network of \(graph.inputChannels) channels")
+        }
+        let input = try NetworkInput(paths: volumes, config: loaded.config, crop: crop)
+        Terminal.warn(input.warnings)
+        let progress = Progress(quiet: quiet)
+        let bytes = try SourceFile.read(path: model)
+        let comparison: Comparison
+        do {
+            comparison = try Comparison(
+                graph: graph, nodes: nodes, network: try IntegerNetwork(bytes, threads: threads), input: input.tensor,
+                report: { progress.update("comparing with float", $0) })
+        } catch let error as ModelFileError {
+            throw CommandError(.badModel, "\(model): \(error)")
+        }
+        progress.finish()
+        print(json ? jsonText(comparison) : text(comparison))
+    }
+
+    private func text(_ comparison: Comparison) -> String {
+        var rows = [["layer", "SQNR dB", "largest error", "float range"]]
+        for layer in comparison.layers {
+            rows.append([
+                layer.name, Format.fixed(layer.sqnr, 1), "\(layer.worst)",
+                "\(Format.fixed(Double(layer.floatLow), 3)) … \(Format.fixed(Double(layer.floatHigh), 3))",
+            ])
+        }
+        let dice = comparison.meanForegroundDice.map { Format.fixed($0, 4) } ?? "-"
+        return Format.table(rows)
+            + "\nlabels agree on \(Format.fixed(comparison.agreement, 6)) of the voxels, mean foreground Dice \(dice)"
+    }
+
+    private func jsonText(_ comparison: Comparison) -> String {
+        JSON.object([
+            ("agreement", .number(comparison.agreement)),
+            ("mean_foreground_dice", comparison.meanForegroundDice.map { .number($0) } ?? .null),
+            ("layers", .array(comparison.layers.map { layer in
+                .object([
+                    ("name", .string(layer.name)), ("sqnr_db", .number(layer.sqnr)),
+                    ("largest_error", .number(Double(layer.worst))),
+                ])
+            })),
+        ]).text()
+    }
+}
+
+/// Which float node each op of a file computes, by layer name.
+enum OpMatch {
+    static func nodes(of file: ModelFile, in graph: FloatGraph, path: String) throws -> [Int] {
+        try (0..<file.opCount).map { index in
+            let op = file.op(index)
+            let name = file.string(op.name)
+            guard let node = graph.nodes.firstIndex(where: { $0.name == name }) else {
+                throw CommandError(.badModel, "\(path): op \(name) is not a layer of this checkpoint")
+            }
+            guard op.kind == .conv3d else { return node }
+            // A fused activation: the op's output stands for the activation's.
+            let tensor = file.string(file.tensor(Int(op.output)).name)
+            return graph.nodes.firstIndex { $0.name == tensor } ?? node
+        }
+    }
+}

@@ -1,0 +1,129 @@
+import ArgumentParser
+import CommandSupport
+import FlatGraph
+import GraphIR
+import Quantize
+import Volume
+
+struct Convert: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Converts a checkpoint to an integer model file.",
+        discussion: """
+            Example: mkquant convert model.pth --config model.json --calibrate a.nii.gz b.nii.gz -o model.mkq
+
+            Calibration runs the float network on the volumes (of each its central cube, --crop) to find the range of every \
+            layer; then weights become int8 per output channel and activations 8-bit. At the end a table says what each \
+            layer lost (SQNR: signal to quantization noise of its output, against the float network, on the first volume).
+            """)
+
+    @OptionGroup var source: NetworkSource
+    @Option(parsing: .upToNextOption, help: "NIfTI volumes to calibrate on.") var calibrate: [String]
+    @Option(name: [.short, .long], help: "Model file to write (.mkq).") var output: String
+    @Option(help: "Range of a layer: mse, minmax, or percentile:P (share of values kept, e.g. percentile:0.9999).")
+    var ranges = RangeRule.mse
+    @Option(help: "Edge of the central cube of a volume that calibration uses (voxels); 0 takes the whole volume.")
+    var crop = 128
+    @Flag(inversion: .prefixedNo, help: "Measure and undo the shift that rounding gives to each channel's mean.")
+    var biasCorrection = true
+    @Option(help: "Threads that compute (1...64).") var threads = 2
+    @Option(help: "Fail with status 10 if float and integer labels agree on less than this share of voxels.")
+    var check: Double?
+    @Flag(help: "Replace an existing output.") var overwrite = false
+    @Flag(help: "Print the result as JSON.") var json = false
+    @Flag(help: "No progress on stderr.") var quiet = false
+
+    func validate() throws {
+        guard !calibrate.isEmpty else { throw ValidationError("--calibrate needs at least one volume") }
+        guard crop == 0 || (16...512).contains(crop) else { throw ValidationError("--crop \(crop) (must be 0 or 16...512)") }
+        guard (1...64).contains(threads) else { throw ValidationError("--threads \(threads) (must be 1...64)") }
+        if let check, !(0...1).contains(check) { throw ValidationError("--check \(check) (must be 0...1)") }
+    }
+
+    func run() throws {
+        let loaded = try source.load()
+        let progress = Progress(quiet: quiet)
+        var options = Converter.Options()
+        (options.rule, options.correctsBias, options.threads) = (ranges, biasCorrection, threads)
+        var converter = Converter(graph: loaded.graph, options: options) { stage, fraction in
+            progress.update(stage.text, fraction)
+        }
+        let channels = loaded.graph.inputChannels
+        guard calibrate.count % channels == 0 else {
+            throw CommandError(.usage, "--calibrate: \(calibrate.count) files for a network of \(channels) channels")
+        }
+        var first: FloatTensor?
+        let cases = calibrate.count / channels
+        for index in 0..<cases {
+            let paths = Array(calibrate[(index * channels)..<((index + 1) * channels)])
+            let input = try NetworkInput(paths: paths, config: loaded.config, crop: crop)
+            Terminal.warn(input.warnings)
+            converter.calibrate(input.tensor, volume: index + 1, of: cases)
+            if index == 0 { first = input.tensor }
+        }
+        try finish(loaded, converter, first!, progress)
+    }
+
+    private func finish(
+        _ loaded: NetworkSource.Loaded, _ converter: Converter, _ sample: FloatTensor, _ progress: Progress
+    ) throws {
+        let model: LoweredModel
+        do {
+            let metadata = try Metadata.builder(
+                config: loaded.config, classes: loaded.graph.classCount, inputChannels: loaded.graph.inputChannels,
+                provenance: provenance(loaded))
+            model = try converter.convert(
+                inputCoding: .input(loaded.config.normalization), metadata: metadata, sample: sample)
+        } catch let error as QuantizeError {
+            throw CommandError(.badModel, "\(source.checkpoint): \(error)")
+        }
+        let comparison = try converter.compare(model, sample)
+        progress.finish()
+        if let check, comparison.agreement < check {
+            throw CommandError(
+                .fidelity, "\(source.checkpoint): float and integer labels agree on "
+                    + "\(Format.fixed(comparison.agreement, 6)) of the voxels (must be \(check) or more); nothing written")
+        }
+        try WholeFile.write(
+            model.bytes, to: output, overwrite: overwrite, inputs: [source.checkpoint, source.config] + calibrate)
+        let table = LayerTable(graph: converter.graph, model: model, comparison: comparison)
+        print(json ? table.json(output).text() : table.text(output))
+    }
+
+    /// No dates and no machine names: the same input gives the same bytes.
+    private func provenance(_ loaded: NetworkSource.Loaded) -> [(String, String)] {
+        [
+            ("tool", Version.text), ("checkpoint", Self.lastPart(source.checkpoint)),
+            ("checkpoint sha256", loaded.checkpoint.sha256), ("container", loaded.checkpoint.container.rawValue),
+            ("calibration", calibrate.map(Self.lastPart).joined(separator: ", ")),
+            ("calibration crop", "\(crop)"), ("ranges", ranges.name),
+            ("bias correction", biasCorrection ? "yes" : "no"),
+        ]
+    }
+
+    private static func lastPart(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
+}
+
+extension RangeRule: ExpressibleByArgument {
+    public init?(argument: String) {
+        switch argument {
+        case "mse": self = .mse
+        case "minmax": self = .minMax
+        default:
+            guard argument.hasPrefix("percentile:"), let share = Double(argument.dropFirst(11)), share > 0.5, share <= 1
+            else { return nil }
+            self = .percentile(share)
+        }
+    }
+
+    public var defaultValueDescription: String { name }
+}
+
+extension Converter.Stage {
+    var text: String {
+        switch self {
+        case .calibrating(let volume, let total): "calibrating on volume \(volume) of \(total)"
+        case .correctingBias: "correcting bias"
+        case .comparing: "comparing with float"
+        }
+    }
+}

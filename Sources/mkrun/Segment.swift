@@ -1,0 +1,106 @@
+import ArgumentParser
+import CommandSupport
+import FlatGraph
+import HostRuntime
+import MKRuntime
+import Ops
+import Volume
+
+struct Segment: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Segments a volume: labels come out on the input's own grid.",
+        discussion: """
+            One image: mkrun segment model.mkq T1.nii.gz -o labels.nii.gz
+            Several channels, by the names in the model: mkrun segment model.mkq t1=a.nii.gz flair=b.nii.gz -o labels.nii.gz
+
+            --memory bounds the resident set of the whole process. A run that does not fit is refused before a voxel is \
+            read, with what it needs; --dry-run prints the plan.
+            """)
+
+    @Argument(help: "Model file (.mkq).") var model: String
+    @Argument(help: "Input images: a NIfTI file, or NAME=FILE for each channel of the model.") var images: [String]
+    @Option(name: [.short, .long], help: "Label volume to write (.nii or .nii.gz).") var output: String?
+    @Option(help: "Limit for the whole process, e.g. 256MiB.") var memory: ByteSize?
+    @Option(help: "Threads that compute (1...64).") var threads = 1
+    @Option(help: "auto, whole or windows.") var mode = SegmentationPlan.ModeChoice.auto
+    @Flag(help: "Replace an existing output.") var overwrite = false
+    @Option(help: "Write a report of the run as JSON.") var json: String?
+    @Option(help: "Write voxels and volume of every label as CSV.") var stats: String?
+    @Flag(help: "Print the plan and its exact bytes; read no voxel.") var dryRun = false
+    @Option(help: "Which volume of a 4D file (from 0).") var volume: Int?
+    @Option(help: "Axis codes such as RAS, for images that do not tell their orientation.") var assumeOrientation: String?
+    @Flag(help: "No progress on stderr.") var quiet = false
+
+    func validate() throws {
+        guard (1...64).contains(threads) else { throw ValidationError("--threads \(threads) (must be 1...64)") }
+        guard dryRun || output != nil else { throw ValidationError("Missing expected argument '--output <output>'") }
+    }
+
+    func run() throws {
+        let start = Clock.seconds
+        let isa = try ISA.selected()
+        let mapped = try MappedModel(path: model)
+        let headers = try channelHeaders(mapped.file)
+        Terminal.warn(headers.flatMap(\.warnings))
+        Terminal.warn(try GridCheck.check(headers))
+        let plan: SegmentationPlan
+        do {
+            plan = try SegmentationPlan.choose(
+                model: mapped, headers: headers, mode: mode, threads: threads, limit: memory?.bytes)
+        } catch let error as BudgetError {
+            throw CommandError(.overBudget, error.description)
+        }
+        if dryRun {
+            print(PlanText.text(plan, mapped, limit: memory?.bytes))
+            return
+        }
+        let progress = Progress(quiet: quiet)
+        var result = try Segmentation.run(
+            model: mapped, headers: headers, plan: plan, isa: isa, pool: ThreadPool(threads: threads),
+            progress: { stage, fraction in
+                progress.update(stage, fraction)
+                return true
+            })
+        let output = output!
+        try result.write(
+            to: output, overwrite: overwrite, description: "\(Version.text) \(mapped.file.string(mapped.file.record.name))",
+            progress: { stage, fraction in
+                progress.update(stage, fraction)
+                return true
+            })
+        progress.finish()
+        Terminal.warn(result.warnings.filter { !headers.flatMap(\.warnings).contains($0) })
+        let report = RunReport(
+            model: mapped, headers: headers, plan: plan, result: result, output: output, isa: isa, limit: memory?.bytes,
+            seconds: Clock.seconds - start)
+        if let stats { try WholeFile.write(Array(report.csv.utf8), to: stats, overwrite: overwrite) }
+        if let json { try WholeFile.write(Array((report.json.text() + "\n").utf8), to: json, overwrite: overwrite) }
+        print(report.summary)
+    }
+
+    /// Headers in the order of the model's channels; several channels must be named, position alone is not trusted.
+    private func channelHeaders(_ file: ModelFile) throws -> [NIfTIHeader] {
+        let names = (0..<file.count(.channelNames)).map { file.string(file.channelName($0)) }
+        var paths: [String: String] = [:]
+        for image in images {
+            let parts = image.split(separator: "=", maxSplits: 1).map(String.init)
+            let isNamed = parts.count == 2 && names.contains(parts[0])
+            guard isNamed || names.count == 1 else {
+                throw CommandError(.usage, "\(image): name the channel, as NAME=FILE (channels: \(names.joined(separator: ", ")))")
+            }
+            let name = isNamed ? parts[0] : names[0]
+            guard paths.updateValue(isNamed ? parts[1] : image, forKey: name) == nil else {
+                throw CommandError(.usage, "\(image): channel \(name) is given twice")
+            }
+        }
+        let options = NIfTIOptions(volumeIndex: volume, assumeOrientation: assumeOrientation)
+        return try names.map { name in
+            guard let path = paths[name] else {
+                throw CommandError(.usage, "channel \(name) is missing (channels: \(names.joined(separator: ", ")))")
+            }
+            return try NIfTIHeader.read(path: path, options: options)
+        }
+    }
+}
+
+extension SegmentationPlan.ModeChoice: ExpressibleByArgument {}
