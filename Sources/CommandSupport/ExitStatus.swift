@@ -81,12 +81,12 @@ public enum Program {
     /// An interrupted run leaves no half-written file.
     private static func stopCleanly() {
         for number in [SIGINT, SIGTERM, SIGHUP] {
-            _ = unsafe signal(number) { _ in
+            _ = signal(number) { _ in
                 UnfinishedOutput.remove()
                 _exit(ExitStatus.interrupted.rawValue)
             }
         }
         // A reader that closed the pipe shows up as a failed write.
-        _ = unsafe signal(SIGPIPE, SIG_IGN)
+        _ = signal(SIGPIPE, SIG_IGN)
     }
 }

@@ -5,8 +5,7 @@ public enum Terminal {
     public static var isInteractive: Bool { isatty(STDERR_FILENO) == 1 }
 
     public static func error(_ line: String) {
-        let text = line + "\n"
-        _ = text.utf8CString.withUnsafeBufferPointer { unsafe write(STDERR_FILENO, $0.baseAddress!, $0.count - 1) }
+        raw(line + "\n")
     }
 
     public static func warn(_ lines: [String]) {
@@ -14,7 +13,7 @@ public enum Terminal {
     }
 
     static func raw(_ text: String) {
-        _ = text.utf8CString.withUnsafeBufferPointer { unsafe write(STDERR_FILENO, $0.baseAddress!, $0.count - 1) }
+        _ = unsafe text.utf8CString.withUnsafeBufferPointer { unsafe write(STDERR_FILENO, $0.baseAddress!, $0.count - 1) }
     }
 
     public static func clearLine() {

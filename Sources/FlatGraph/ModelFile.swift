@@ -2,8 +2,7 @@ import COps
 import FixedPoint
 import Ops
 
-/// A `.mkq` file in memory, validated once and then read in place: no copies, no allocation. The memory (a mapping or
-/// flash) must outlive the value.
+/// A `.mkq` file in memory, validated once and then read in place: no copies, no allocation.
 ///
 /// `init` checks structure (header, section table, checksums), every record (ranges, indices, strings), the graph
 /// (execution order, shapes, requantizers) and proves for every convolution that its accumulator cannot overflow. After
@@ -12,21 +11,48 @@ public struct ModelFile: Sendable {
     public let bytes: ByteView
     public let record: ModelRecord
     private let sections: InlineArray<13, ByteView>
+    #if !hasFeature(Embedded)
+        /// Keeps the memory alive for as long as any copy of this value.
+        private let owner: (any AnyObject & Sendable)?
+    #endif
 
-    public init(validating memory: UnsafeRawBufferPointer) throws(ModelFileError) {
+    #if hasFeature(Embedded)
+        /// The memory (flash) must outlive the value.
+        public init(validating memory: UnsafeRawBufferPointer) throws(ModelFileError) {
+            sections = try unsafe Self.readSections(memory)
+            bytes = unsafe ByteView(memory)
+            record = try Self.readRecord(sections)
+            try Validator(file: self).run()
+        }
+    #else
+        /// - Parameter owner: kept alive with the value; nil when the memory outlives it anyway.
+        public init(
+            validating memory: UnsafeRawBufferPointer, owner: (any AnyObject & Sendable)?
+        ) throws(ModelFileError) {
+            sections = try unsafe Self.readSections(memory)
+            bytes = unsafe ByteView(memory)
+            record = try Self.readRecord(sections)
+            self.owner = owner
+            try Validator(file: self).run()
+        }
+    #endif
+
+    private static func readSections(
+        _ memory: UnsafeRawBufferPointer
+    ) throws(ModelFileError) -> InlineArray<13, ByteView> {
         guard UInt(bitPattern: memory.baseAddress) % UInt(MKQ.alignment) == 0 else {
             throw ModelFileError(.misaligned, .header, expected: MKQ.alignment)
         }
-        let view = unsafe ByteView(memory)
-        bytes = view
-        sections = try SectionTable.read(view)
-        try Self.checkFeatures(sections[Int(Section.features.rawValue) - 1])
-        let model = sections[0]
-        guard model.count == ModelRecord.size, let record = ModelRecord(model, 0) else {
+        let sections = try SectionTable.read(unsafe ByteView(memory))
+        try checkFeatures(sections[Int(Section.features.rawValue) - 1])
+        return sections
+    }
+
+    private static func readRecord(_ sections: InlineArray<13, ByteView>) throws(ModelFileError) -> ModelRecord {
+        guard sections[0].count == ModelRecord.size, let record = ModelRecord(sections[0], 0) else {
             throw ModelFileError(.badRecord, .model)
         }
-        self.record = record
-        try Validator(file: self).run()
+        return record
     }
 
     public func section(_ section: Section) -> ByteView { sections[Int(section.rawValue) - 1] }

@@ -5,24 +5,27 @@ import MKRuntime
 import Ops
 
 /// Runs a model file with the very kernels that the device uses, and lets the converter see every tensor.
-@safe public final class IntegerNetwork {
-    private let memory: UnsafeMutableRawBufferPointer
+public final class IntegerNetwork {
     public let file: ModelFile
     private let pool: ThreadPool
 
-    public init(_ bytes: [UInt8], threads: Int) throws(ModelFileError) {
-        unsafe memory = .allocate(byteCount: bytes.count, alignment: MKQ.alignment)
-        unsafe memory.copyBytes(from: bytes)
-        pool = ThreadPool(threads: threads)
-        do {
-            file = try unsafe ModelFile(validating: UnsafeRawBufferPointer(memory))
-        } catch {
-            unsafe memory.deallocate()
-            throw error
+    /// A copy of the bytes, aligned as a mapping would be.
+    @safe private final class Memory: @unchecked Sendable {
+        let bytes: UnsafeMutableRawBufferPointer
+
+        init(_ source: [UInt8]) {
+            unsafe bytes = .allocate(byteCount: source.count, alignment: MKQ.alignment)
+            unsafe bytes.copyBytes(from: source)
         }
+
+        deinit { unsafe bytes.deallocate() }
     }
 
-    deinit { unsafe memory.deallocate() }
+    public init(_ bytes: [UInt8], threads: Int) throws(ModelFileError) {
+        let memory = Memory(bytes)
+        file = try unsafe ModelFile(validating: UnsafeRawBufferPointer(memory.bytes), owner: memory)
+        pool = ThreadPool(threads: threads)
+    }
 
     /// The network's input codes for real inputs: floor(x / scale + 0.5) + zeroPoint, clamped.
     public func codes(_ input: FloatTensor) -> [UInt8] {

@@ -97,7 +97,7 @@ public struct Segmentation {
         let voxels = plan.run.volume.voxels
         for z in 0..<size.z {
             var target = slice.mutableSpan
-            let all = labels.span
+            let all = unsafe labels.span
             back.slice(z, from: all.extracting(0..<voxels), into: &target)
             count(slice)
             try writer.append(slice.span)

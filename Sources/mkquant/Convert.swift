@@ -67,13 +67,13 @@ struct Convert: ParsableCommand {
         _ loaded: NetworkSource.Loaded, _ converter: Converter, _ sample: FloatTensor, _ progress: Progress
     ) throws {
         let model: LoweredModel
-        do {
+        do throws(QuantizeError) {
             let metadata = try Metadata.builder(
                 config: loaded.config, classes: loaded.graph.classCount, inputChannels: loaded.graph.inputChannels,
                 provenance: provenance(loaded))
             model = try converter.convert(
                 inputCoding: .input(loaded.config.normalization), metadata: metadata, sample: sample)
-        } catch let error as QuantizeError {
+        } catch {
             throw CommandError(.badModel, "\(source.checkpoint): \(error)")
         }
         let comparison = try converter.compare(model, sample)

@@ -18,13 +18,13 @@ struct NetworkSource: ParsableArguments {
     }
 
     func load() throws -> Loaded {
-        do {
+        do throws(ImportError) {
             let json = try SourceFile.read(path: config, limit: 1 << 20)
             let checkpoint = try Checkpoint.read(path: checkpoint)
             let configuration = try ModelConfig(json: json, path: config, fallbackName: Self.stem(of: self.checkpoint))
             let graph = try MeshNetImporter.graph(checkpoint: checkpoint, config: configuration)
             return Loaded(checkpoint: checkpoint, config: configuration, graph: graph)
-        } catch let error as ImportError {
+        } catch {
             throw CommandError(error.kind == .unreadable ? .unreadable : .badModel, error.description)
         }
     }

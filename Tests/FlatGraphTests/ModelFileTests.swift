@@ -5,9 +5,7 @@ import TestSupport
 import Testing
 
 func parse(_ bytes: [UInt8]) throws -> ModelFile {
-    let memory = TestModels.Memory(bytes)
-    defer { withExtendedLifetime(memory) {} }
-    return try ModelFile(validating: memory.bytes)
+    try TestModels.Memory(bytes).file()
 }
 
 /// Recomputes section and header checksums, so that a change gets past them and meets the check it is meant for.
@@ -36,7 +34,7 @@ func resealed(_ bytes: [UInt8]) -> [UInt8] {
         options.residual = true
         options.concat = true
         let memory = TestModels.Memory(TestModels.bytes(options))
-        let file = try ModelFile(validating: memory.bytes)
+        let file = try memory.file()
         #expect(file.string(file.record.name) == "test network")
         #expect(file.classCount == 3)
         #expect(file.label(2).value == 4)

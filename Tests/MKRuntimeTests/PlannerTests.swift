@@ -40,7 +40,7 @@ func overlaps(_ buffers: [PlannedBuffer]) -> [(PlannedBuffer, PlannedBuffer)] {
         options.lookupAfter = nil
         options.dilations = [1, 1, 1, 1, 1, 1]
         let memory = TestModels.Memory(TestModels.bytes(options))
-        let file = try ModelFile(validating: memory.bytes)
+        let file = try memory.file()
         let plan = try RunPlan(file: file, volume: Extent(depth: 9, height: 10, width: 11), mode: .whole, threads: 1)
         #expect(plan.arenaBytes == plan.lowerBoundBytes)
         let layer = TensorLayout(channels: 5, extent: plan.volume, element: .u8, padX: 1).byteCount
@@ -49,7 +49,7 @@ func overlaps(_ buffers: [PlannedBuffer]) -> [(PlannedBuffer, PlannedBuffer)] {
 
     @Test func lookupsRunInPlace() throws {
         let memory = TestModels.Memory(TestModels.bytes())
-        let file = try ModelFile(validating: memory.bytes)
+        let file = try memory.file()
         let plan = try RunPlan(file: file, volume: Extent(cube: 8), mode: .whole, threads: 1)
         let planned = plan.buffers.compactMap { if case .tensor(let t) = $0.use { t } else { nil } }
         let lookup = file.op(2)
@@ -59,7 +59,7 @@ func overlaps(_ buffers: [PlannedBuffer]) -> [(PlannedBuffer, PlannedBuffer)] {
 
     @Test func tooSmallArenaSaysWhatItNeeds() throws {
         let memory = TestModels.Memory(TestModels.bytes())
-        let file = try ModelFile(validating: memory.bytes)
+        let file = try memory.file()
         let plan = try RunPlan(file: file, volume: Extent(cube: 8), mode: .whole, threads: 2)
         let arena = UnsafeMutableRawBufferPointer.allocate(byteCount: plan.arenaBytes, alignment: 64)
         defer { arena.deallocate() }
@@ -72,7 +72,7 @@ func overlaps(_ buffers: [PlannedBuffer]) -> [(PlannedBuffer, PlannedBuffer)] {
 
     @Test func impossibleVolumesAreRefused() throws {
         let memory = TestModels.Memory(TestModels.bytes())
-        let file = try ModelFile(validating: memory.bytes)
+        let file = try memory.file()
         for extent in [Extent(depth: 0, height: 1, width: 1), Extent(depth: 1, height: 40_000, width: 1),
             Extent(depth: 30_000, height: 30_000, width: 30_000)]
         {

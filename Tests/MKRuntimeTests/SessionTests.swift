@@ -19,7 +19,7 @@ struct Runner {
 
     init(_ options: TestModels.Options = TestModels.Options()) throws {
         memory = TestModels.Memory(TestModels.bytes(options))
-        file = try ModelFile(validating: memory.bytes)
+        file = try memory.file()
     }
 
     func codes(_ volume: Extent, seed: UInt64 = 9) -> [UInt8] {

@@ -29,7 +29,7 @@ public enum TestModels {
     }
 
     /// Keeps the file in memory aligned as a mapping would be.
-    public final class Memory {
+    public final class Memory: @unchecked Sendable {
         public let buffer: UnsafeMutableRawBufferPointer
         public init(_ bytes: [UInt8]) {
             buffer = .allocate(byteCount: max(64, bytes.count), alignment: 64)
@@ -38,6 +38,7 @@ public enum TestModels {
         }
         public let count: Int
         public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer)[..<count]) }
+        public func file() throws(ModelFileError) -> ModelFile { try ModelFile(validating: bytes, owner: self) }
         deinit { buffer.deallocate() }
     }
 
