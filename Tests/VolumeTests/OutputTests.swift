@@ -24,7 +24,7 @@ import Volume
             atPath: "\(folder.path)/link.nii", withDestinationPath: "\(folder.path)/in.nii")
         let before = folder.bytes("in.nii")
         for (name, overwrite, text) in [
-            ("old.nii", false, "exists"), ("in.nii", true, "output is the input"),
+            ("old.nii", false, "must be absent"), ("in.nii", true, "output is the input"),
             ("link.nii", true, "output is the input"),
             ("out.img", false, "must end in .nii"), ("none/out.nii", false, "cannot create: No such file"),
         ] {

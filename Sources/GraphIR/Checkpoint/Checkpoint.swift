@@ -26,12 +26,17 @@ public struct Checkpoint: Sendable {
     public let tensors: [NamedTensor]
     private let index: [String: Int]
 
+    /// The tensor of that name, if there is one.
     public subscript(name: String) -> NamedTensor? { index[name].map { tensors[$0] } }
 
+    /// The checkpoint in a regular file of at most 2 GiB. Every value of it is finite and every name unique.
+    ///
+    /// Throws an `ImportError` that names the file, the tensor and the value.
     public static func read(path: String) throws(ImportError) -> Checkpoint {
         try read(bytes: try SourceFile.read(path: path), path: path)
     }
 
+    /// As `read(path:)`, of a file already in memory; `path` is for messages.
     package static func read(bytes: [UInt8], path: String) throws(ImportError) -> Checkpoint {
         guard bytes.count >= 10 else { throw ImportError(.malformed, path, "not a checkpoint: \(bytes.count) bytes") }
         if bytes[0] == 0x50, bytes[1] == 0x4B {
@@ -108,14 +113,15 @@ enum StoredType: Sendable {
     }
 }
 
-/// Number of elements of a shape; nil when a dimension is negative or the product does not fit.
+/// Number of elements of a shape; nil when a dimension is negative or the product of the dimensions that are not 0 does
+/// not fit, so that no order of multiplication can overflow later.
 func elementCount(_ shape: [Int]) -> Int? {
-    var count = 1
+    var product = 1
     for dimension in shape {
         guard dimension >= 0 else { return nil }
-        let (product, overflow) = count.multipliedReportingOverflow(by: dimension)
+        let (next, overflow) = product.multipliedReportingOverflow(by: max(dimension, 1))
         guard !overflow else { return nil }
-        count = product
+        product = next
     }
-    return count
+    return shape.contains(0) ? 0 : product
 }

@@ -1,6 +1,8 @@
 /// A strict JSON reader (RFC 8259) for untrusted headers: depth and size are limited, a repeated key is an error, and
 /// numbers that are integers stay integers.
-indirect enum JSONValue: Equatable, Sendable {
+///
+/// Limits: 32 levels, a million values, 64 digits a number.
+package enum JSONValue: Equatable, Sendable {
     case null
     case bool(Bool)
     case integer(Int)
@@ -9,9 +11,13 @@ indirect enum JSONValue: Equatable, Sendable {
     case array([JSONValue])
     case object([String: JSONValue])
 
-    struct Fault: Error { var offset: Int; var reason: String }
+    /// Where the text stops being JSON, counted in bytes from its start.
+    package struct Fault: Error, Equatable {
+        package var offset: Int
+        package var reason: String
+    }
 
-    static func parse(_ bytes: ArraySlice<UInt8>) throws(Fault) -> JSONValue {
+    package static func parse(_ bytes: ArraySlice<UInt8>) throws(Fault) -> JSONValue {
         var parser = JSONParser(bytes: bytes)
         let value = try parser.value(depth: 0)
         parser.skipSpace()
@@ -19,9 +25,10 @@ indirect enum JSONValue: Equatable, Sendable {
         return value
     }
 
-    var object: [String: JSONValue]? { if case .object(let o) = self { o } else { nil } }
-    var string: String? { if case .string(let s) = self { s } else { nil } }
-    var integers: [Int]? {
+    package var object: [String: JSONValue]? { if case .object(let o) = self { o } else { nil } }
+    package var string: String? { if case .string(let s) = self { s } else { nil } }
+    /// The items of an array whose every item is an integer.
+    package var integers: [Int]? {
         guard case .array(let list) = self else { return nil }
         var result: [Int] = []
         for item in list {
@@ -36,7 +43,11 @@ private struct JSONParser {
     let bytes: ArraySlice<UInt8>
     var at: Int
 
-    static let maximumDepth = 32
+    /// Values so far: bounds the memory that a header of nothing but brackets or zeros would take.
+    private var count = 0
+
+    private static let maximumDepth = 32
+    private static let maximumCount = 1_000_000
 
     init(bytes: ArraySlice<UInt8>) {
         self.bytes = bytes
@@ -61,6 +72,8 @@ private struct JSONParser {
 
     mutating func value(depth: Int) throws(JSONValue.Fault) -> JSONValue {
         guard depth < Self.maximumDepth else { throw fault("nested too deeply") }
+        count += 1
+        guard count <= Self.maximumCount else { throw fault("too many values") }
         skipSpace()
         switch next {
         case UInt8(ascii: "{"): return try object(depth)
@@ -131,7 +144,7 @@ private struct JSONParser {
                 return result
             }
             guard byte >= 0x20 else { throw fault("control character in a string") }
-            text += byte == UInt8(ascii: "\\") ? try escape() : [byte]
+            if byte == UInt8(ascii: "\\") { text += try escape() } else { text.append(byte) }
         }
         throw fault("unterminated string")
     }
@@ -147,22 +160,62 @@ private struct JSONParser {
         case UInt8(ascii: "r"): return [13]
         case UInt8(ascii: "t"): return [9]
         case UInt8(ascii: "u"):
-            guard bytes.endIndex - at >= 4, let code = UInt32(String(decoding: bytes[at..<(at + 4)], as: UTF8.self), radix: 16),
-                let scalar = Unicode.Scalar(code)
-            else { throw fault("bad \\u escape") }
-            at += 4
-            return Array(String(Character(scalar)).utf8)
+            return Array(String(Character(try escapedScalar())).utf8)
         default: throw fault("bad escape")
         }
     }
 
+    /// What follows `\u`: four digits, or a surrogate pair `XXXX\uXXXX`. A lone surrogate is an error.
+    private mutating func escapedScalar() throws(JSONValue.Fault) -> Unicode.Scalar {
+        let first = try hexadecimal()
+        if let scalar = Unicode.Scalar(first) { return scalar }
+        guard first < 0xDC00 else { throw fault("lone surrogate") }
+        try expect("\\u")
+        let second = try hexadecimal()
+        guard 0xDC00..<0xE000 ~= second, let scalar = Unicode.Scalar(0x10000 + (first - 0xD800) << 10 + (second - 0xDC00))
+        else { throw fault("lone surrogate") }
+        return scalar
+    }
+
+    private mutating func hexadecimal() throws(JSONValue.Fault) -> UInt32 {
+        var code: UInt32 = 0
+        for _ in 0..<4 {
+            guard let byte = next, let digit = Character(Unicode.Scalar(byte)).hexDigitValue else { throw fault("bad \\u escape") }
+            code = code << 4 | UInt32(digit)
+            at += 1
+        }
+        return code
+    }
+
+    /// A number as the grammar has it: no plus sign, no leading zeros, digits on both sides of the point.
     private mutating func number() throws(JSONValue.Fault) -> JSONValue {
         let start = at
-        while let byte = next, "+-.eE0123456789".utf8.contains(byte) { at += 1 }
-        guard at > start, at - start <= 40 else { throw fault("expected a value") }
+        if next == UInt8(ascii: "-") { at += 1 }
+        let whole = at
+        guard digits() > 0 else { throw fault("expected a value") }
+        guard bytes[whole] != UInt8(ascii: "0") || at == whole + 1 else { throw fault("number with a leading zero") }
+        var isInteger = true
+        if next == UInt8(ascii: ".") {
+            at += 1
+            isInteger = false
+            guard digits() > 0 else { throw fault("bad number") }
+        }
+        if next == UInt8(ascii: "e") || next == UInt8(ascii: "E") {
+            at += 1
+            isInteger = false
+            if next == UInt8(ascii: "+") || next == UInt8(ascii: "-") { at += 1 }
+            guard digits() > 0 else { throw fault("bad number") }
+        }
+        guard at - start <= 64 else { throw fault("number of \(at - start) characters") }
         let text = String(decoding: bytes[start..<at], as: UTF8.self)
-        if let integer = Int(text) { return .integer(integer) }
-        guard let value = Double(text), value.isFinite else { throw fault("bad number") }
+        if isInteger, let integer = Int(text) { return .integer(integer) }
+        guard let value = Double(text), value.isFinite else { throw fault("number out of range") }
         return .number(value)
+    }
+
+    private mutating func digits() -> Int {
+        let start = at
+        while let byte = next, UInt8(ascii: "0")...UInt8(ascii: "9") ~= byte { at += 1 }
+        return at - start
     }
 }

@@ -1,73 +1,78 @@
-/// What a pickle may build: data, and descriptions of tensors. There is no value that could run anything.
-indirect enum PickleValue: Sendable {
-    case none
-    case bool(Bool)
-    case integer(Int)
-    case double(Double)
-    case string(String)
-    case tuple([PickleValue])
-    case list(Int)
-    case dictionary(Int)
-    case global(String)
-    case storage(PickleStorage)
-    case tensor(PickleTensor)
-    case mark
-}
-
-struct PickleStorage: Sendable {
-    var type: StoredType
-    var key: String
-    var count: Int
-}
-
-struct PickleTensor: Sendable {
-    var storage: PickleStorage
-    var offset: Int
-    var shape: [Int]
-    var strides: [Int]
-}
-
 /// A small pickle interpreter (protocols 2 to 5) that builds tensors and plain containers, nothing else. Every opcode
-/// and every global outside a short list is refused by name; work, stack and memo are bounded by the file's size.
+/// and every global outside a short list is refused by name.
+///
+/// Limits: 64 MiB of program, 4 million opcodes. Nothing recurses, every opcode adds a bounded amount and handles
+/// each value on the stack at most once, so time and memory grow with the program's length only.
 struct PickleMachine {
+    private(set) var heap = PickleHeap()
+
     private let bytes: [UInt8]
     private let path: String
     private var at = 0
+    /// Offset of the opcode being executed, for messages.
+    private var opcodeAt = 0
     private var stack: [PickleValue] = []
+    /// Heights of the stack at the open marks: values below the last one are out of reach.
+    private var marks: [Int] = []
     private var memo: [Int: PickleValue] = [:]
-    /// Mutable containers by identity: the memo may name one before it is filled.
-    private(set) var lists: [[PickleValue]] = []
-    private(set) var dictionaries: [[(PickleValue, PickleValue)]] = []
 
-    private static let maximumContainers = 1_000_000
-    private static let storages: [String: StoredType] = [
-        "torch.FloatStorage": .float32, "torch.DoubleStorage": .float64, "torch.HalfStorage": .float16,
-        "torch.BFloat16Storage": .bfloat16, "torch.LongStorage": .int64, "torch.IntStorage": .int32,
-    ]
-    private static let functions: Set<String> = [
-        "collections.OrderedDict", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter",
-    ]
+    private static let maximumBytes = 64 << 20
+    private static let maximumOpcodes = 4_000_000
+    private static let maximumRank = 32
 
     init(bytes: [UInt8], path: String) {
         self.bytes = bytes
         self.path = path
     }
 
+    /// Runs the program and returns what it leaves.
+    ///
+    /// Throws `.malformed` for a damaged program, `.unsupported` for one that wants more than tensors.
+    mutating func run() throws(ImportError) -> PickleValue {
+        guard bytes.count <= Self.maximumBytes else {
+            throw fail("program of \(bytes.count) bytes (limit \(Self.maximumBytes))", .unsupported)
+        }
+        try begin()
+        for _ in 0..<Self.maximumOpcodes {
+            opcodeAt = at
+            let opcode = UInt8(try number(1))
+            if opcode == UInt8(ascii: ".") { return try finish() }
+            if try pushConstant(opcode) { continue }
+            if try useMemo(opcode) { continue }
+            if try makeTuple(opcode) { continue }
+            try build(opcode)
+        }
+        throw fail("more than \(Self.maximumOpcodes) opcodes", .unsupported)
+    }
+
+    private mutating func begin() throws(ImportError) {
+        guard bytes.count >= 2, bytes[0] == 0x80 else { throw fail("no protocol number: not a pickle of protocol 2 to 5") }
+        guard 2...5 ~= bytes[1] else { throw fail("protocol \(bytes[1]) (must be 2...5)", .unsupported) }
+        at = 2
+    }
+
+    private mutating func finish() throws(ImportError) -> PickleValue {
+        let result = try pop()
+        guard stack.isEmpty, marks.isEmpty else { throw fail("\(stack.count) values are left on the stack") }
+        guard at == bytes.count else { throw fail("\(bytes.count - at) bytes after the end") }
+        return result
+    }
+
     private func fail(_ message: String, _ kind: ImportError.Kind = .malformed) -> ImportError {
-        ImportError(kind, path, "pickle byte \(at): \(message)")
+        ImportError(kind, path, "pickle byte \(opcodeAt): \(message)")
     }
 
     // MARK: Input
 
     private mutating func take(_ count: Int) throws(ImportError) -> ArraySlice<UInt8> {
-        guard count >= 0, count <= bytes.count - at else { throw fail("\(count) bytes wanted, \(bytes.count - at) left: truncated") }
+        guard count <= bytes.count - at else { throw fail("\(count) bytes wanted, \(bytes.count - at) left: truncated") }
         defer { at += count }
         return bytes[at..<(at + count)]
     }
 
+    /// Little-endian, of 1 to 8 bytes.
     private mutating func number(_ count: Int) throws(ImportError) -> Int {
-        _ = try take(count)
-        let value = bytes.little(at - count, count)
+        let value = bytes.little(try take(count).startIndex, count)
         guard let result = Int(exactly: value) else { throw fail("number \(value) is too large") }
         return result
     }
@@ -79,58 +84,64 @@ struct PickleMachine {
 
     private mutating func line() throws(ImportError) -> String {
         guard let end = bytes[at...].firstIndex(of: 10) else { throw fail("unterminated line") }
-        let result = try text(end - at)
-        at += 1
-        return result
+        defer { at = end + 1 }
+        return try text(end - at)
     }
 
-    // MARK: Stack
-
-    private mutating func pop() throws(ImportError) -> PickleValue {
-        guard let value = stack.popLast() else { throw fail("stack is empty") }
-        if case .mark = value { throw fail("unexpected mark") }
+    /// LONG1: two's complement, of at most 8 bytes here.
+    private mutating func long() throws(ImportError) -> Int {
+        let count = try number(1)
+        guard count <= 8 else { throw fail("integer of \(count) bytes (limit 8)", .unsupported) }
+        let data = try take(count)
+        var value = data.last ?? 0 >= 0x80 ? -1 : 0
+        for byte in data.reversed() { value = value << 8 | Int(byte) }
         return value
     }
 
+    // MARK: Stack and memo
+
+    private mutating func pop() throws(ImportError) -> PickleValue {
+        guard stack.count > marks.last ?? 0 else { throw fail("stack is empty") }
+        return stack.removeLast()
+    }
+
     private mutating func popToMark() throws(ImportError) -> [PickleValue] {
-        guard let mark = stack.lastIndex(where: { if case .mark = $0 { true } else { false } }) else {
-            throw fail("no mark on the stack")
-        }
+        guard let mark = marks.popLast() else { throw fail("no mark on the stack") }
         defer { stack.removeSubrange(mark...) }
-        return Array(stack[(mark + 1)...])
+        return Array(stack[mark...])
     }
 
-    private mutating func newDictionary(_ items: [(PickleValue, PickleValue)] = []) throws(ImportError) -> PickleValue {
-        guard dictionaries.count < Self.maximumContainers else { throw fail("too many containers") }
-        dictionaries.append(items)
-        return .dictionary(dictionaries.count - 1)
+    private func top() throws(ImportError) -> PickleValue {
+        guard stack.count > marks.last ?? 0, let value = stack.last else { throw fail("stack is empty") }
+        return value
     }
 
-    private mutating func newList(_ items: [PickleValue]) throws(ImportError) -> PickleValue {
-        guard lists.count < Self.maximumContainers else { throw fail("too many containers") }
-        lists.append(items)
-        return .list(lists.count - 1)
-    }
-
-    // MARK: Execution
-
-    /// Runs the program and returns what it leaves.
-    mutating func run() throws(ImportError) -> PickleValue {
-        while true {
-            let opcode = try take(1).first!
-            if opcode == UInt8(ascii: ".") { return try pop() }
-            if try pushConstant(opcode) { continue }
-            if try useMemo(opcode) { continue }
-            try build(opcode)
+    private mutating func useMemo(_ opcode: UInt8) throws(ImportError) -> Bool {
+        switch opcode {
+        case UInt8(ascii: "q"): memo[try number(1)] = try top()
+        case UInt8(ascii: "r"): memo[try number(4)] = try top()
+        case 0x94: memo[memo.count] = try top()
+        case UInt8(ascii: "h"): try recall(try number(1))
+        case UInt8(ascii: "j"): try recall(try number(4))
+        default: return false
         }
+        return true
     }
+
+    private mutating func recall(_ key: Int) throws(ImportError) {
+        guard let value = memo[key] else { throw fail("memo \(key) does not exist") }
+        stack.append(value)
+    }
+
+    // MARK: Opcodes
 
     /// Opcodes that push a constant or an empty container.
     private mutating func pushConstant(_ opcode: UInt8) throws(ImportError) -> Bool {
         switch opcode {
-        case 0x80: _ = try take(1)  // PROTO
-        case 0x95: _ = try take(8)  // FRAME
-        case UInt8(ascii: "("): stack.append(.mark)
+        case 0x95:  // FRAME only announces how much to read at once
+            let length = try number(8)
+            guard length <= bytes.count - at else { throw fail("frame of \(length) bytes, \(bytes.count - at) left: truncated") }
+        case UInt8(ascii: "("): marks.append(stack.count)
         case UInt8(ascii: "N"): stack.append(.none)
         case 0x88: stack.append(.bool(true))
         case 0x89: stack.append(.bool(false))
@@ -138,15 +149,14 @@ struct PickleMachine {
         case UInt8(ascii: "M"): stack.append(.integer(try number(2)))
         case UInt8(ascii: "J"): stack.append(.integer(Int(Int32(truncatingIfNeeded: try number(4)))))
         case 0x8A: stack.append(.integer(try long()))
-        case UInt8(ascii: "G"):
-            let start = at
-            _ = try take(8)
+        case UInt8(ascii: "G"):  // BINFLOAT is big-endian
+            let start = try take(8).startIndex
             stack.append(.double(Double(bitPattern: bytes.little(start, 8).byteSwapped)))
         case UInt8(ascii: "X"): stack.append(.string(try text(try number(4))))
         case 0x8C: stack.append(.string(try text(try number(1))))
-        case UInt8(ascii: "}"): stack.append(try newDictionary())
-        case UInt8(ascii: "]"): stack.append(try newList([]))
-        case UInt8(ascii: ")"): stack.append(.tuple([]))
+        case UInt8(ascii: "}"): stack.append(heap.dictionary())
+        case UInt8(ascii: "]"): stack.append(heap.list([]))
+        case UInt8(ascii: ")"): stack.append(heap.tuple([]))
         case UInt8(ascii: "c"):
             let module = try line()
             try pushGlobal("\(module).\(try line())")
@@ -155,125 +165,104 @@ struct PickleMachine {
         return true
     }
 
-    /// LONG1: a little-endian two's complement integer of at most 8 bytes.
-    private mutating func long() throws(ImportError) -> Int {
-        let count = try number(1)
-        guard count <= 8 else { throw fail("integer of \(count) bytes (limit 8)") }
-        let data = try take(count)
-        guard let last = data.last else { return 0 }
-        var value: Int = last >= 0x80 ? -1 : 0
-        for byte in data.reversed() { value = value << 8 | Int(byte) }
-        return value
-    }
-
     private mutating func pushGlobal(_ name: String) throws(ImportError) {
-        guard Self.functions.contains(name) || Self.storages[name] != nil else {
+        guard let global = PickleGlobal.byName[name] else {
             throw fail("global \(name) is not allowed (a checkpoint may only hold tensors)", .unsupported)
         }
-        stack.append(.global(name))
+        stack.append(.global(global))
     }
 
-    private mutating func useMemo(_ opcode: UInt8) throws(ImportError) -> Bool {
+    private mutating func makeTuple(_ opcode: UInt8) throws(ImportError) -> Bool {
+        var items: [PickleValue] = []
         switch opcode {
-        case UInt8(ascii: "q"): try store(try number(1))
-        case UInt8(ascii: "r"): try store(try number(4))
-        case 0x94: try store(memo.count)
-        case UInt8(ascii: "h"): try recall(try number(1))
-        case UInt8(ascii: "j"): try recall(try number(4))
+        case UInt8(ascii: "t"): items = try popToMark()
+        case 0x85...0x87:
+            for _ in 0..<(opcode - 0x84) { items.append(try pop()) }
+            items.reverse()
         default: return false
         }
+        stack.append(heap.tuple(items))
         return true
-    }
-
-    private mutating func store(_ key: Int) throws(ImportError) {
-        guard let top = stack.last else { throw fail("stack is empty") }
-        memo[key] = top
-    }
-
-    private mutating func recall(_ key: Int) throws(ImportError) {
-        guard let value = memo[key] else { throw fail("memo \(key) does not exist") }
-        stack.append(value)
     }
 
     private mutating func build(_ opcode: UInt8) throws(ImportError) {
         switch opcode {
-        case UInt8(ascii: "t"): stack.append(.tuple(try popToMark()))
-        case 0x85: stack.append(.tuple([try pop()]))
-        case 0x86:
-            let b = try pop()
-            stack.append(.tuple([try pop(), b]))
-        case 0x87:
-            let c = try pop()
-            let b = try pop()
-            stack.append(.tuple([try pop(), b, c]))
-        case UInt8(ascii: "l"): stack.append(try newList(try popToMark()))
-        case UInt8(ascii: "a"), UInt8(ascii: "e"):
-            let items = opcode == UInt8(ascii: "a") ? [try pop()] : try popToMark()
-            guard case .list(let id)? = stack.last else { throw fail("append to something that is not a list") }
-            lists[id] += items
-        case UInt8(ascii: "s"), UInt8(ascii: "u"): try setItems(single: opcode == UInt8(ascii: "s"))
+        case UInt8(ascii: "l"): stack.append(heap.list(try popToMark()))
+        case UInt8(ascii: "a"): try append([try pop()])
+        case UInt8(ascii: "e"): try append(try popToMark())
+        case UInt8(ascii: "s"):
+            let value = try pop()
+            try setItems([try pop(), value])
+        case UInt8(ascii: "u"): try setItems(try popToMark())
         case 0x93:
-            guard case .string(let name) = try pop(), case .string(let module) = try pop() else { throw fail("global without a name") }
+            guard case .string(let name) = try pop(), case .string(let module) = try pop() else {
+                throw fail("global without a name")
+            }
             try pushGlobal("\(module).\(name)")
         case UInt8(ascii: "R"): try reduce()
         case UInt8(ascii: "Q"): try persistentStorage()
-        case UInt8(ascii: "b"): _ = try pop()  // BUILD: attributes such as _metadata; the object stays as it is
+        case UInt8(ascii: "b"): try ignoreAttributes()
         case UInt8(ascii: "0"): _ = try pop()
         default:
-            throw fail("opcode 0x\(String(opcode, radix: 16)) is not allowed (a checkpoint may only hold tensors)", .unsupported)
+            let name = PickleOpcode.name(opcode)
+            throw fail("opcode \(name) is not allowed (a checkpoint may only hold tensors)", .unsupported)
         }
     }
 
-    private mutating func setItems(single: Bool) throws(ImportError) {
-        var items: [PickleValue]
-        if single {
-            let value = try pop()
-            items = [try pop(), value]
-        } else {
-            items = try popToMark()
+    private mutating func append(_ items: [PickleValue]) throws(ImportError) {
+        guard case .list(let number) = try top() else { throw fail("append to something that is not a list") }
+        heap.append(items, toList: number)
+    }
+
+    private mutating func setItems(_ items: [PickleValue]) throws(ImportError) {
+        guard case .dictionary(let number) = try top() else { throw fail("items for something that is not a dictionary") }
+        guard items.count.isMultiple(of: 2) else { throw fail("a key without a value") }
+        heap.set(items, inDictionary: number)
+    }
+
+    /// BUILD would set attributes: a state dict gets `_metadata` so. We need none of them, and only a dictionary may
+    /// have any.
+    private mutating func ignoreAttributes() throws(ImportError) {
+        _ = try pop()
+        guard case .dictionary = try top() else {
+            throw fail("BUILD of something that is not a state dict is not allowed", .unsupported)
         }
-        guard items.count % 2 == 0, case .dictionary(let id)? = stack.last else { throw fail("items for something that is not a dictionary") }
-        for i in stride(from: 0, to: items.count, by: 2) { dictionaries[id].append((items[i], items[i + 1])) }
     }
 
     private mutating func reduce() throws(ImportError) {
-        guard case .tuple(let arguments) = try pop() else { throw fail("call without an argument tuple") }
-        guard case .global(let name) = try pop() else { throw fail("call of something that is not a function") }
-        switch name {
-        case "collections.OrderedDict":
-            guard arguments.isEmpty else { throw fail("OrderedDict with arguments", .unsupported) }
-            stack.append(try newDictionary())
-        case "torch._utils._rebuild_tensor_v2": stack.append(try tensor(arguments))
-        case "torch._utils._rebuild_parameter":
-            guard let first = arguments.first, case .tensor = first else { throw fail("parameter without a tensor") }
-            stack.append(first)
-        default: throw fail("call of \(name) is not allowed", .unsupported)
+        guard case .tuple(let number) = try pop() else { throw fail("call without an argument tuple") }
+        let arguments = heap.tuples[number]
+        guard case .global(let function) = try pop() else { throw fail("call of something that is not a function") }
+        switch function {
+        case .orderedDictionary:
+            guard arguments.isEmpty else { throw fail("OrderedDict with arguments is not allowed", .unsupported) }
+            stack.append(heap.dictionary())
+        case .rebuildTensor: stack.append(try tensor(arguments))
+        case .rebuildParameter:
+            guard 1...3 ~= arguments.count, case .tensor = arguments[0] else { throw fail("parameter without a tensor") }
+            stack.append(arguments[0])
+        case .storage(let type): throw fail("call of a storage type (\(type)) is not allowed", .unsupported)
         }
     }
 
-    private func tensor(_ arguments: [PickleValue]) throws(ImportError) -> PickleValue {
-        guard arguments.count >= 4, case .storage(let storage) = arguments[0], case .integer(let offset) = arguments[1],
-            case .tuple(let shape) = arguments[2], case .tuple(let strides) = arguments[3],
-            let sizes = Self.integers(shape), let steps = Self.integers(strides), sizes.count == steps.count
-        else { throw fail("tensor with wrong arguments") }
-        return .tensor(PickleTensor(storage: storage, offset: offset, shape: sizes, strides: steps))
-    }
-
-    private static func integers(_ values: [PickleValue]) -> [Int]? {
-        var result: [Int] = []
-        for value in values {
-            guard case .integer(let number) = value else { return nil }
-            result.append(number)
-        }
-        return result
+    /// Arguments: storage, offset, sizes, strides, and up to three that do not change the values.
+    private mutating func tensor(_ arguments: [PickleValue]) throws(ImportError) -> PickleValue {
+        guard 4...7 ~= arguments.count, case .storage(let number) = arguments[0], case .integer(let offset) = arguments[1],
+            let shape = heap.integers(arguments[2], limit: Self.maximumRank),
+            let strides = heap.integers(arguments[3], limit: Self.maximumRank)
+        else { throw fail("tensor with wrong arguments, or of more than \(Self.maximumRank) dimensions") }
+        guard shape.count == strides.count else { throw fail("tensor of \(shape.count) sizes and \(strides.count) strides") }
+        return heap.tensor(.init(storage: heap.storages[number], offset: offset, shape: shape, strides: strides))
     }
 
     /// BINPERSID of ("storage", type, key, device, count).
     private mutating func persistentStorage() throws(ImportError) {
-        guard case .tuple(let id) = try pop(), id.count == 5, case .string("storage") = id[0],
-            case .global(let name) = id[1], case .string(let key) = id[2], case .integer(let count) = id[4],
-            let type = Self.storages[name], count >= 0
+        guard case .tuple(let number) = try pop() else { throw fail("persistent id is not a tensor storage", .unsupported) }
+        let id = heap.tuples[number]
+        guard id.count == 5, case .string("storage") = id[0], case .global(.storage(let type)) = id[1],
+            case .string(let key) = id[2], case .string = id[3], case .integer(let count) = id[4]
         else { throw fail("persistent id is not a tensor storage", .unsupported) }
-        stack.append(.storage(PickleStorage(type: type, key: key, count: count)))
+        guard count >= 0 else { throw fail("storage \(key) of \(count) elements") }
+        stack.append(heap.storage(.init(type: type, key: key, count: count)))
     }
 }

@@ -1,7 +1,8 @@
 /// The safetensors container: an 8-byte little-endian header length, a JSON header, and the data, which the tensors
 /// must cover without a gap or an overlap (so that a file cannot hide anything).
 enum SafetensorsReader {
-    static let headerLimit = 100 << 20
+    private static let headerLimit = 100 << 20
+    private static let rankLimit = 32
 
     private struct Entry {
         var name: String
@@ -11,6 +12,9 @@ enum SafetensorsReader {
         var end: Int
     }
 
+    /// The float tensors in the order of their data. Counters of integer type (`num_batches_tracked`) are left out.
+    ///
+    /// Throws `.malformed` when the header and the bytes do not agree, `.unsupported` for other element types.
     static func tensors(bytes: [UInt8], path: String) throws(ImportError) -> [NamedTensor] {
         func fail(_ message: String) -> ImportError { ImportError(.malformed, path, message) }
         let length = bytes.little(0, 8)
@@ -26,7 +30,12 @@ enum SafetensorsReader {
         }
         guard let object = header.object else { throw fail("safetensors header is not an object") }
         var entries: [Entry] = []
-        for (name, value) in object where name != "__metadata__" {
+        // In a fixed order, so that a file with two faults is always refused for the same one.
+        for (name, value) in object.sorted(by: { $0.key < $1.key }) {
+            if name == "__metadata__" {
+                try checkMetadata(value, path)
+                continue
+            }
             entries.append(try entry(name, value, dataBytes: bytes.count - dataStart, path))
         }
         entries.sort { ($0.begin, $0.end, $0.name) < ($1.begin, $1.end, $1.name) }
@@ -43,6 +52,13 @@ enum SafetensorsReader {
         return try decode(entries, bytes, dataStart, path)
     }
 
+    /// The format allows one map of strings to strings there.
+    private static func checkMetadata(_ value: JSONValue, _ path: String) throws(ImportError) {
+        guard let fields = value.object, fields.values.allSatisfy({ $0.string != nil }) else {
+            throw ImportError(.malformed, path, "safetensors __metadata__ is not a map of strings")
+        }
+    }
+
     private static func entry(
         _ name: String, _ value: JSONValue, dataBytes: Int, _ path: String
     ) throws(ImportError) -> Entry {
@@ -52,8 +68,13 @@ enum SafetensorsReader {
             "F64": .float64, "F32": .float32, "F16": .float16, "BF16": .bfloat16, "I64": .int64, "I32": .int32,
             "I16": .int16, "I8": .int8, "U8": .uint8, "BOOL": .bool,
         ]
-        guard let type = types[typeName] else { throw fail("dtype=\(typeName) (must be one of \(types.keys.sorted().joined(separator: ", ")))") }
+        guard let type = types[typeName] else {
+            throw ImportError(
+                .unsupported, path,
+                "tensor \(name): dtype=\(typeName) (must be one of \(types.keys.sorted().joined(separator: ", ")))")
+        }
         guard let shape = fields["shape"]?.integers else { throw fail("shape is not a list of integers") }
+        guard shape.count <= rankLimit else { throw fail("\(shape.count) dimensions (limit \(rankLimit))") }
         guard let offsets = fields["data_offsets"]?.integers, offsets.count == 2 else {
             throw fail("data_offsets is not a pair of integers")
         }
