@@ -9,6 +9,7 @@ let package = Package(
         .executable(name: "mkquant", targets: ["mkquant"]),
         .executable(name: "mkrun", targets: ["mkrun"]),
         .library(name: "MKRuntime", targets: ["MKRuntime"]),
+        .library(name: "Ops", targets: ["Ops", "COps"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")
@@ -52,9 +53,9 @@ let package = Package(
         .testTarget(name: "MKRuntimeTests", dependencies: ["MKRuntime", "TestSupport", "COps", "FixedPoint"]),
         .testTarget(name: "VolumeTests", dependencies: ["Volume", "CNIfTI"]),
         .testTarget(name: "GraphIRTests", dependencies: ["GraphIR"]),
-        .testTarget(name: "QuantizeTests", dependencies: ["Quantize", "Volume"]),
+        .testTarget(name: "QuantizeTests", dependencies: ["Quantize", "GraphIR", "FlatGraph", "Volume", "TestSupport"]),
         // Runs the built programs as a user would.
-        .testTarget(name: "CommandTests", dependencies: ["mkquant", "mkrun", "Volume"]),
+        .testTarget(name: "CommandTests", dependencies: ["mkquant", "mkrun", "Volume", "FlatGraph", "TestSupport"]),
     ],
     cLanguageStandard: .gnu11
 )

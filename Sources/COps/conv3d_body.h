@@ -1,31 +1,45 @@
 // The generic body of the int8 convolution row kernel. A vocabulary header (vec_*.h) is included before it and
 // names the types and steps for one instruction set; MK_NAME is the function to define.
 //
-// A tile is MKV_TILE vectors of neighbouring voxels times one or two groups of four output channels, all of whose
-// accumulators stay in registers while the loop walks input blocks, kernel rows and taps. The three constants
-// `count`, `tile` and `wide` are literals at every call site, so that each combination unrolls completely.
+// A tile is `tile` vectors of neighbouring voxels times `count` output channels, all of whose accumulators stay in
+// registers while the loop walks input blocks, kernel rows and taps. Both are literals at every call site, so that each
+// combination unrolls completely. Fewer channels take more vectors (MKV_TILE_FOR): the multipliers have a latency of
+// several cycles, and only enough independent accumulators hide it.
 
 #define MK_INLINE static inline __attribute__((always_inline))
 
-typedef struct { mkv_acc v[MKV_CHANNELS][MKV_TILE]; } conv3d_acc;
+typedef struct { mkv_acc v[MKV_CHANNELS][MKV_TILE_MAX]; } conv3d_acc;
+
+// One tap: `tile` vectors of voxels times `count` channels.
+MK_INLINE void conv3d_tap(const uint8_t *in, const int8_t *w, ptrdiff_t group_stride, int count, int tile,
+                          conv3d_acc *acc) {
+    mkv_in x[MKV_TILE_MAX];
+#pragma unroll
+    for (int v = 0; v < tile; v++) x[v] = mkv_load(in + v * MKV_LANES * 4);
+#pragma unroll
+    for (int o = 0; o < count; o++) {
+        mkv_weight q = mkv_weights(w + (o >> 2) * group_stride + (o & 3) * 4);
+#pragma unroll
+        for (int v = 0; v < tile; v++) acc->v[o][v] = mkv_dot(acc->v[o][v], x[v], q);
+    }
+}
 
 MK_INLINE void conv3d_accumulate(const mk_conv3d *conv, const mk_conv3d_row *rows, int32_t row_count,
-                             const int8_t *group, ptrdiff_t x_bytes, int count, int tile, conv3d_acc *acc) {
+                                 const int8_t *group, ptrdiff_t x_bytes, int count, int tile, int is_three,
+                                 conv3d_acc *acc) {
+    const ptrdiff_t step = conv->tap_stride, group_stride = conv->weights_group;
     for (int32_t block = 0; block < conv->in_blocks; block++) {
         const int8_t *block_weights = group + block * conv->weights_block;
         for (int32_t r = 0; r < row_count; r++) {
             const uint8_t *in = rows[r].input + block * rows[r].block_stride + x_bytes;
             const int8_t *w = block_weights + rows[r].weights;
-            for (int32_t kx = 0; kx < conv->kernel_x; kx++, in += conv->tap_stride, w += 16) {
-                mkv_in x[MKV_TILE];
-#pragma unroll
-                for (int v = 0; v < tile; v++) x[v] = mkv_load(in + v * MKV_LANES * 4);
-#pragma unroll
-                for (int o = 0; o < count; o++) {
-                    mkv_weight q = mkv_weights(w + (o >> 2) * conv->weights_group + (o & 3) * 4);
-#pragma unroll
-                    for (int v = 0; v < tile; v++) acc->v[o][v] = mkv_dot(acc->v[o][v], x[v], q);
-                }
+            if (is_three) {
+                conv3d_tap(in, w, group_stride, count, tile, acc);
+                conv3d_tap(in + step, w + 16, group_stride, count, tile, acc);
+                conv3d_tap(in + 2 * step, w + 32, group_stride, count, tile, acc);
+            } else {
+                for (int32_t kx = 0; kx < conv->kernel_x; kx++)
+                    conv3d_tap(in + kx * step, w + kx * 16, group_stride, count, tile, acc);
             }
         }
     }
@@ -63,7 +77,7 @@ MK_INLINE void conv3d_store(const mk_conv3d *conv, const mk_channel *channels, c
     }
 }
 
-// One tile for output channels first ..< first + count (count is 1...4, or a multiple of four).
+// One tile for output channels first ..< first + count (first is a multiple of four).
 MK_INLINE void conv3d_tile(const mk_conv3d *conv, const mk_conv3d_row *rows, int32_t row_count, int32_t first,
                        uint8_t *out, ptrdiff_t stride, ptrdiff_t x_bytes, mkv_mask last, int count, int tile) {
     const mk_channel *channels = conv->channels + first;
@@ -74,8 +88,10 @@ MK_INLINE void conv3d_tile(const mk_conv3d *conv, const mk_conv3d_row *rows, int
 #pragma unroll
         for (int v = 0; v < tile; v++) acc.v[o][v] = bias;
     }
-    conv3d_accumulate(conv, rows, row_count, conv->weights + (first >> 2) * conv->weights_group, x_bytes, count, tile,
-                  &acc);
+    const int8_t *group = conv->weights + (first >> 2) * conv->weights_group;
+    // Kernels of width 3 are nearly all of the work: their taps are written out.
+    if (conv->kernel_x == 3) conv3d_accumulate(conv, rows, row_count, group, x_bytes, count, tile, 1, &acc);
+    else conv3d_accumulate(conv, rows, row_count, group, x_bytes, count, tile, 0, &acc);
     const int32_t per_block = conv->wide ? 2 : 4;
 #pragma unroll
     for (int o = 0; o < count; o += 4)
@@ -83,42 +99,56 @@ MK_INLINE void conv3d_tile(const mk_conv3d *conv, const mk_conv3d_row *rows, int
                  out + (first + o) / per_block * stride + x_bytes, stride, last);
 }
 
-MK_INLINE void conv3d_channels(const mk_conv3d *conv, const mk_conv3d_row *rows, int32_t row_count, uint8_t *out,
-                           ptrdiff_t stride, ptrdiff_t x_bytes, mkv_mask last, int tile) {
-    int32_t first = 0;
-    for (; first + MKV_CHANNELS <= conv->out_channels; first += MKV_CHANNELS)
-        conv3d_tile(conv, rows, row_count, first, out, stride, x_bytes, last, MKV_CHANNELS, tile);
-#if MKV_CHANNELS > 4
-    for (; first + 4 <= conv->out_channels; first += 4)
-        conv3d_tile(conv, rows, row_count, first, out, stride, x_bytes, last, 4, tile);
-#endif
-    switch (conv->out_channels - first) {
-    case 1: conv3d_tile(conv, rows, row_count, first, out, stride, x_bytes, last, 1, tile); break;
-    case 2: conv3d_tile(conv, rows, row_count, first, out, stride, x_bytes, last, 2, tile); break;
-    case 3: conv3d_tile(conv, rows, row_count, first, out, stride, x_bytes, last, 3, tile); break;
-    default: break;
-    }
-}
-
-// Splits the row into tiles of nearly equal size: a lone vector at the end would leave the multipliers waiting
-// for each other (their latency is longer than one vector's worth of channels).
-void MK_NAME(const mk_conv3d *conv, const mk_conv3d_row *rows, int32_t row_count, uint8_t *output,
-             ptrdiff_t output_block_stride, int32_t width) {
+// All tiles of a row for `count` channels. Tiles are of nearly equal size: a lone vector at the end would have too few
+// accumulators.
+MK_INLINE void conv3d_group(const mk_conv3d *conv, const mk_conv3d_row *rows, int32_t row_count, int32_t first,
+                            uint8_t *out, ptrdiff_t stride, int32_t width, int count) {
     const int32_t vectors = (width + MKV_LANES - 1) / MKV_LANES;
-    int32_t tiles = (vectors + MKV_TILE - 1) / MKV_TILE;
+    int32_t tiles = (vectors + MKV_TILE_FOR(count) - 1) / MKV_TILE_FOR(count);
     for (int32_t done = 0; done < vectors; tiles--) {
         const int32_t tile = (vectors - done + tiles - 1) / tiles;
         const ptrdiff_t x_bytes = (ptrdiff_t)done * MKV_LANES * 4;
         done += tile;
         const int32_t rest = width - (done - 1) * MKV_LANES;
         const mkv_mask last = mkv_mask_for(rest < MKV_LANES ? rest : MKV_LANES);
+#define MK_CASE(n) \
+    case n: \
+        if (n <= MKV_TILE_FOR(count)) conv3d_tile(conv, rows, row_count, first, out, stride, x_bytes, last, count, n); \
+        break;
         switch (tile) {
-        case 1: conv3d_channels(conv, rows, row_count, output, output_block_stride, x_bytes, last, 1); break;
-        case 2: conv3d_channels(conv, rows, row_count, output, output_block_stride, x_bytes, last, 2); break;
-#if MKV_TILE > 2
-        case 3: conv3d_channels(conv, rows, row_count, output, output_block_stride, x_bytes, last, 3); break;
+            MK_CASE(1)
+            MK_CASE(2)
+            MK_CASE(3)
+#if MKV_TILE_MAX > 3
+            MK_CASE(4)
+            MK_CASE(5)
+            MK_CASE(6)
 #endif
         default: __builtin_unreachable();
         }
+#undef MK_CASE
+    }
+}
+
+void MK_NAME(const mk_conv3d *conv, const mk_conv3d_row *rows, int32_t row_count, uint8_t *output,
+             ptrdiff_t output_block_stride, int32_t width) {
+    for (int32_t first = 0; first < conv->out_channels; first += MKV_CHANNELS) {
+        const int32_t left = conv->out_channels - first;
+#define MK_CASE(n) \
+    case n: conv3d_group(conv, rows, row_count, first, output, output_block_stride, width, n); break;
+        switch (left < MKV_CHANNELS ? left : MKV_CHANNELS) {
+            MK_CASE(1)
+            MK_CASE(2)
+            MK_CASE(3)
+            MK_CASE(4)
+#if MKV_CHANNELS > 4
+            MK_CASE(5)
+            MK_CASE(6)
+            MK_CASE(7)
+            MK_CASE(8)
+#endif
+        default: __builtin_unreachable();
+        }
+#undef MK_CASE
     }
 }

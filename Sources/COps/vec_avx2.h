@@ -3,8 +3,9 @@
 #include <immintrin.h>
 
 #define MKV_LANES 8
-#define MKV_TILE 2
 #define MKV_CHANNELS 4
+#define MKV_TILE_FOR(count) ((count) > 2 ? 2 : 3)
+#define MKV_TILE_MAX 3
 
 typedef __m256i mkv_acc;
 typedef struct { __m256i even, odd; } mkv_in;

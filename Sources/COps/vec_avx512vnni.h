@@ -1,10 +1,11 @@
 // Vocabulary of conv3d_body.h for AVX-512 with VNNI: sixteen voxels per vector, one `vpdpbusd` per four
-// channels, 8 output channels x 3 vectors of accumulators (24 of the 32 registers).
+// channels. 8 output channels x 3 vectors of accumulators take 24 of the 32 registers.
 #include <immintrin.h>
 
 #define MKV_LANES 16
-#define MKV_TILE 3
 #define MKV_CHANNELS 8
+#define MKV_TILE_FOR(count) ((count) > 4 ? 3 : (count) > 2 ? 4 : 6)
+#define MKV_TILE_MAX 6
 
 typedef __m512i mkv_acc;
 typedef __m512i mkv_in;

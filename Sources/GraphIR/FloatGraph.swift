@@ -61,6 +61,14 @@ public struct BatchNorm: Equatable, Sendable {
     public var scale: [Float]
     public var shift: [Float]
     public var epsilon: Double
+
+    public init(mean: [Float], variance: [Float], scale: [Float], shift: [Float], epsilon: Double) {
+        self.mean = mean
+        self.variance = variance
+        self.scale = scale
+        self.shift = shift
+        self.epsilon = epsilon
+    }
 }
 
 public enum Activation: Equatable, Sendable {

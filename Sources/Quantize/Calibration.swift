@@ -49,7 +49,9 @@ extension FloatGraph {
         var result: Set<ValueID> = []
         for node in nodes {
             guard case .conv3d = node.op, let only = consumers(of: node.output).first,
-                consumers(of: node.output).count == 1, case .activation(.relu) = nodes[only].op
+                consumers(of: node.output).count == 1, case .activation(.relu) = nodes[only].op,
+                // A concatenation may give the value a zero point, and then the clamp of the codes is no ReLU.
+                !consumers(of: nodes[only].output).contains(where: { nodes[$0].op == .concat })
             else { continue }
             result.insert(node.output)
         }

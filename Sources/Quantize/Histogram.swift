@@ -62,7 +62,7 @@ public struct Histogram: Sendable {
     func centre(_ bin: Int) -> Float { (Float(bin - Self.half) + 0.5) * width }
 
     /// The value below which the share `p` of the values lies, to a bin's width.
-    func quantile(_ p: Double) -> Float {
+    package func quantile(_ p: Double) -> Float {
         var left = p * Double(count)
         for (bin, amount) in bins.enumerated() {
             left -= Double(amount)

@@ -1,0 +1,29 @@
+# Each target is one line of work; .ci/run and the README use the same names.
+SWIFT ?= swift
+BIN = .build/release
+
+.PHONY: build test lint format bench demo deps clean
+
+deps:            ## system libraries and the demo's images (Debian)
+	Tools/install-deps.sh
+
+build: deps      ## optimised programs: .build/release/mkquant, .build/release/mkrun
+	$(SWIFT) build -c release
+
+test: deps       ## everything that must be true, optimised (kernels are slow in debug builds)
+	$(SWIFT) test -c release
+
+demo: build      ## converts the brain-mask network, segments a real head, scores and draws it
+	Tools/demo.sh $(BIN) out
+
+bench: build     ## speed against the instruction limit and against peers (Tools/bench/README.md)
+	Tools/bench/run.sh
+
+lint:            ## style
+	$(SWIFT) format lint --recursive --parallel Sources Tests Package.swift
+
+format:
+	$(SWIFT) format --in-place --recursive --parallel Sources Tests Package.swift
+
+clean:
+	rm -rf .build out

@@ -1,0 +1,13 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Apart from the main package, which has no benchmark code in it.
+let package = Package(
+    name: "bench",
+    dependencies: [.package(name: "MKEdge", path: "../..")],
+    targets: [
+        .target(name: "CLimit"),
+        .executableTarget(name: "convbench", dependencies: ["CLimit", .product(name: "Ops", package: "MKEdge")]),
+    ],
+    cLanguageStandard: .gnu11
+)

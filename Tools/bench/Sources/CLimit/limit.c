@@ -1,0 +1,45 @@
+#include "CLimit.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+__attribute__((target("avx512f,avx512vnni,avx512bw,evex512"))) static double run_vnni(long rounds) {
+    __m512i acc[24];
+    for (int i = 0; i < 24; i++) acc[i] = _mm512_set1_epi32(i);
+    __m512i x = _mm512_set1_epi8(3), w = _mm512_set1_epi8(5);
+    for (long r = 0; r < rounds; r++) {
+#pragma unroll
+        for (int i = 0; i < 24; i++) acc[i] = _mm512_dpbusd_epi32(acc[i], x, w);
+        __asm__ volatile("" : "+v"(x), "+v"(w));
+    }
+    for (int i = 1; i < 24; i++) acc[0] = _mm512_add_epi32(acc[0], acc[i]);
+    volatile int sink = _mm512_reduce_add_epi32(acc[0]);
+    (void)sink;
+    return (double)rounds * 24 * 64;
+}
+
+__attribute__((target("avx2"))) static double run_madd(long rounds) {
+    __m256i acc[12];
+    for (int i = 0; i < 12; i++) acc[i] = _mm256_set1_epi32(i);
+    __m256i x = _mm256_set1_epi16(3), w = _mm256_set1_epi16(5);
+    for (long r = 0; r < rounds; r++) {
+#pragma unroll
+        for (int i = 0; i < 12; i++) {
+            acc[i] = _mm256_add_epi32(acc[i], _mm256_madd_epi16(x, w));
+            __asm__ volatile("" : "+x"(x), "+x"(w));
+        }
+    }
+    for (int i = 1; i < 12; i++) acc[0] = _mm256_add_epi32(acc[0], acc[i]);
+    volatile int sink = _mm256_extract_epi32(acc[0], 0);
+    (void)sink;
+    return (double)rounds * 12 * 16;
+}
+
+double limit_vpdpbusd_512(long rounds) {
+    return __builtin_cpu_supports("avx512vnni") ? run_vnni(rounds) : 0;
+}
+double limit_vpmaddwd_256(long rounds) { return __builtin_cpu_supports("avx2") ? run_madd(rounds) : 0; }
+#else
+double limit_vpdpbusd_512(long rounds) { (void)rounds; return 0; }
+double limit_vpmaddwd_256(long rounds) { (void)rounds; return 0; }
+#endif

@@ -1,0 +1,101 @@
+// conv3d of this runtime against the instruction limit of the core it runs on. Limit and kernel alternate, because the
+// speed of a shared machine drifts; every figure is a median, ratios are medians of pairs.
+//
+//     convbench [ROUNDS] > conv.json
+import CLimit
+import COps
+import Glibc
+import Ops
+
+func seconds() -> Double {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
+}
+
+func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
+
+/// One layer with buffers of its own.
+final class Layer {
+    let conv: Conv3D
+    let input: TensorLayout
+    let output: TensorLayout
+    let source: UnsafeMutableRawBufferPointer
+    let target: UnsafeMutableRawBufferPointer
+    let weights: UnsafeMutableBufferPointer<Int8>
+    let channels: UnsafeMutableBufferPointer<mk_channel>
+
+    init(channels count: Int, extent: Extent, dilation: Int) {
+        conv = Conv3D(
+            inChannels: count, outChannels: count, kernel: Extent(cube: 3), dilation: Extent(cube: dilation),
+            padding: Extent(cube: dilation), inputZeroPoint: 0, outputZeroPoint: 0, outputElement: .u8)
+        input = TensorLayout(channels: count, extent: extent, element: .u8, padX: dilation)
+        output = input
+        source = .allocate(byteCount: input.byteCount, alignment: 64)
+        target = .allocate(byteCount: output.byteCount, alignment: 64)
+        weights = .allocate(capacity: conv.weightBytes)
+        channels = .allocate(capacity: count)
+        for i in source.indices { source[i] = UInt8(truncatingIfNeeded: i &* 37) }
+        for i in weights.indices { weights[i] = Int8(truncatingIfNeeded: i &* 11 % 255 - 127) }
+        for i in channels.indices { channels[i] = mk_channel(bias: 100, multiplier: 1 << 30, shift: 45, reserved: 0) }
+        for i in target.indices { target[i] = 0 }
+    }
+
+    deinit {
+        source.deallocate()
+        target.deallocate()
+        weights.deallocate()
+        channels.deallocate()
+    }
+
+    var multiplyAdds: Double { Double(conv.multiplyAddsPerVoxel) * Double(input.extent.voxels) }
+
+    func run(_ isa: ISA) -> Double {
+        let buffers = Conv3DBuffers(
+            input: source.baseAddress!, output: target.baseAddress!, weights: UnsafePointer(weights.baseAddress!),
+            channels: UnsafePointer(channels.baseAddress!), paddingRow: nil)
+        let start = seconds()
+        conv.run(
+            isa: isa, buffers: buffers, input: input, output: output, rows: 0..<output.extent.rows,
+            outputExtent: output.extent)
+        return multiplyAdds / (seconds() - start)
+    }
+}
+
+let rounds = CommandLine.arguments.count > 1 ? Int(CommandLine.arguments[1]) ?? 7 : 7
+let isa = ISA.best
+let shapes: [(Int, Extent, Int)] =
+    [20, 32, 48, 64].map { ($0, Extent(cube: 64), 1) }
+    + [(20, Extent(cube: 64), 4), (20, Extent(depth: 64, height: 64, width: 64), 16), (21, Extent(cube: 64), 2)]
+    + [20, 32, 48, 64].map { ($0, Extent(depth: 37, height: 54, width: 45), 1) }
+    + [(20, Extent(depth: 45, height: 54, width: 37), 1), (8, Extent(cube: 96), 1), (5, Extent(cube: 96), 1)]
+
+func limit() -> Double {
+    let start = seconds()
+    let done = isa == .avx512vnni ? limit_vpdpbusd_512(3_000_000) : limit_vpmaddwd_256(6_000_000)
+    return done / (seconds() - start)
+}
+
+_ = limit()
+var rows: [String] = []
+for (count, extent, dilation) in shapes {
+    let layer = Layer(channels: count, extent: extent, dilation: dilation)
+    _ = layer.run(isa)
+    var speeds: [Double] = []
+    var limits: [Double] = []
+    var ratios: [Double] = []
+    for _ in 0..<rounds {
+        let bound = limit()
+        let speed = layer.run(isa)
+        limits.append(bound)
+        speeds.append(speed)
+        ratios.append(speed / bound)
+    }
+    rows.append(
+        """
+          {"channels": \(count), "depth": \(extent.depth), "height": \(extent.height), "width": \(extent.width), \
+        "dilation": \(dilation), "gmacs": \(median(speeds) / 1e9), "limit": \(median(limits) / 1e9), \
+        "ratio": \(median(ratios))}
+        """)
+}
+print("{\"isa\": \"\(isa.name)\", \"rounds\": \(rounds), \"rows\": [\n\(rows.joined(separator: ",\n"))\n]}")

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Installs what the build and the demo need on Debian, if anything is missing.
+set -eu
+missing=""
+for package in libnifti-dev zlib1g-dev mricron-data; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+run=""
+[ "$(id -u)" = 0 ] || run="sudo"
+echo "installing$missing" >&2
+$run apt-get update -qq
+DEBIAN_FRONTEND=noninteractive $run apt-get install -y -qq --no-install-recommends $missing >/dev/null
