@@ -169,8 +169,8 @@ private struct JSONParser {
     private mutating func escapedScalar() throws(JSONValue.Fault) -> Unicode.Scalar {
         let first = try hexadecimal()
         if let scalar = Unicode.Scalar(first) { return scalar }
-        guard first < 0xDC00 else { throw fault("lone surrogate") }
-        try expect("\\u")
+        guard first < 0xDC00, bytes[at...].starts(with: "\\u".utf8) else { throw fault("lone surrogate") }
+        at += 2
         let second = try hexadecimal()
         guard 0xDC00..<0xE000 ~= second, let scalar = Unicode.Scalar(0x10000 + (first - 0xD800) << 10 + (second - 0xDC00))
         else { throw fault("lone surrogate") }
