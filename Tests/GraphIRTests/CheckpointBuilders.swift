@@ -210,7 +210,8 @@ let sixFloats: [Float] = [1, -2, 3.5, 4, 5, 6]
 
 /// A torch zip around a pickle, with the storages it names.
 func torchZip(
-    _ pickle: [UInt8], _ storages: [String: [UInt8]] = ["0": [UInt8](floats: sixFloats)], folder: String = "archive/",
+    _ pickle: [UInt8], _ storages: [String: [UInt8]] = ["0": [UInt8](floats: sixFloats)],
+    folder: String = "archive/",
     change: (inout ZipBuilder) -> Void = { _ in }
 ) -> [UInt8] {
     var zip = ZipBuilder()

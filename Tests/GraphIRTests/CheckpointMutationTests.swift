@@ -40,15 +40,19 @@ import Testing
                 }
                 if !isSound { Issue.record("round \(round): unsound tensors") }
             } catch {
-                if error.message.isEmpty || error.description.contains("\n") { Issue.record("round \(round): \(error)") }
+                if error.message.isEmpty || error.description.contains("\n") {
+                    Issue.record("round \(round): \(error)")
+                }
             }
         }
         return read
     }
 
     @Test func safetensorsFiles() {
-        let header = [tensorEntry("a", "F32", "[2,1]", 0, 8), tensorEntry("b", "F16", "[4]", 8, 16)].joined(separator: ",")
-        let original = safetensors("{\(header)}", [UInt8](floats: [1, 2]) + [UInt8](repeating: 0x3C, count: 8))
+        let header = [tensorEntry("a", "F32", "[2,1]", 0, 8), tensorEntry("b", "F16", "[4]", 8, 16)].joined(
+            separator: ",")
+        let original = safetensors(
+            "{\(header)}", [UInt8](floats: [1, 2]) + [UInt8](repeating: 0x3C, count: 8))
         let read = survivors(seed: 1) { mutate(original, &$0) }
         #expect(200..<Self.count ~= read, "\(read)")
     }
@@ -61,7 +65,9 @@ import Testing
 
     /// The zip's checksums hide the pickle from most of the damage above; here they are right.
     @Test func pickles() {
-        let original = stateDictPickle([TensorSpec(), TensorSpec(name: "v", shape: [3], strides: [2], isParameter: true)])
+        let original = stateDictPickle([
+            TensorSpec(), TensorSpec(name: "v", shape: [3], strides: [2], isParameter: true),
+        ])
         let read = survivors(seed: 3) { torchZip(mutate(original, &$0)) }
         #expect(50..<Self.count ~= read, "\(read)")
     }
@@ -73,15 +79,18 @@ import Testing
         var pieces = words + [[0x85], [0x86], [0x87], [0x93], [0x94], [0x88]]
         pieces += [
             Array("ccollections\nOrderedDict\n)R".utf8), Array("ctorch\nFloatStorage\n".utf8),
-            Array("ctorch._utils\n_rebuild_tensor_v2\n".utf8), Array("ctorch._utils\n_rebuild_parameter\n".utf8),
-            [0x8C, 7] + Array("storage".utf8), [0x8C, 1, 0x30], [0x8A, 8] + [UInt8](repeating: 0x7F, count: 8), [0x8A, 1, 0xFF],
+            Array("ctorch._utils\n_rebuild_tensor_v2\n".utf8),
+            Array("ctorch._utils\n_rebuild_parameter\n".utf8),
+            [0x8C, 7] + Array("storage".utf8), [0x8C, 1, 0x30],
+            [0x8A, 8] + [UInt8](repeating: 0x7F, count: 8), [0x8A, 1, 0xFF],
         ]
         var tensor = PickleWriter()
         tensor.tensor(TensorSpec())
         pieces.append(Array(tensor.bytes.dropFirst(2)))
         let read = survivors(seed: 4) { random in
             let length = Int.random(in: 1..<40, using: &random)
-            return torchZip([0x80, 2] + (0..<length).flatMap { _ in pieces.randomElement(using: &random)! } + [0x2E])
+            return torchZip(
+                [0x80, 2] + (0..<length).flatMap { _ in pieces.randomElement(using: &random)! } + [0x2E])
         }
         #expect(read < Self.count)
     }

@@ -4,7 +4,9 @@ import Testing
 
 /// Sound files, and what must come out of them.
 @Suite struct CheckpointReadingTests {
-    private func read(_ bytes: [UInt8]) throws -> Checkpoint { try Checkpoint.read(bytes: bytes, path: "f.pth") }
+    private func read(_ bytes: [UInt8]) throws -> Checkpoint {
+        try Checkpoint.read(bytes: bytes, path: "f.pth")
+    }
 
     // MARK: safetensors
 
@@ -20,7 +22,8 @@ import Testing
         let header = [
             tensorEntry("d", "F64", "[]", 0, 8), tensorEntry("f", "F32", "[2]", 8, 16),
             tensorEntry("h", "F16", "[3,1]", 16, 22), tensorEntry("b", "BF16", "[1,1]", 22, 24),
-            tensorEntry("bn.num_batches_tracked", "I64", "[]", 24, 32), "\"__metadata__\":{\"format\":\"pt\"}",
+            tensorEntry("bn.num_batches_tracked", "I64", "[]", 24, 32),
+            "\"__metadata__\":{\"format\":\"pt\"}",
         ]
         let checkpoint = try read(safetensors("{" + header.joined(separator: ",") + "}   ", data))
         #expect(checkpoint.container == .safetensors)
@@ -34,8 +37,12 @@ import Testing
     }
 
     @Test func orderOfTheHeaderDoesNotMatter() throws {
-        let header = [tensorEntry("b", "F32", "[1]", 4, 8), tensorEntry("e", "F32", "[0,5]", 4, 4), tensorEntry("a", "F32", "[1]", 0, 4)]
-        let checkpoint = try read(safetensors("{" + header.joined(separator: ",") + "}", [UInt8](floats: [1, 2])))
+        let header = [
+            tensorEntry("b", "F32", "[1]", 4, 8), tensorEntry("e", "F32", "[0,5]", 4, 4),
+            tensorEntry("a", "F32", "[1]", 0, 4),
+        ]
+        let checkpoint = try read(
+            safetensors("{" + header.joined(separator: ",") + "}", [UInt8](floats: [1, 2])))
         #expect(checkpoint.tensors.map(\.name) == ["a", "e", "b"])
         #expect(checkpoint["b"]?.values == [2])
         #expect(checkpoint["e"]?.values == [])
@@ -73,12 +80,16 @@ import Testing
     }
 
     @Test func comment() throws {
-        try expectSix(torchZip(TensorSpec()) { $0.comment = Array("PK\u{5}\u{6} is not the end here, too short".utf8) })
+        try expectSix(
+            torchZip(TensorSpec()) { $0.comment = Array("PK\u{5}\u{6} is not the end here, too short".utf8) })
     }
 
     @Test func bigEndian() throws {
         let storage = [UInt8](floats: sixFloats, bigEndian: true)
-        try expectSix(torchZip(stateDictPickle([TensorSpec()]), ["0": storage]) { $0.add("archive/byteorder", Array("big".utf8)) })
+        try expectSix(
+            torchZip(stateDictPickle([TensorSpec()]), ["0": storage]) {
+                $0.add("archive/byteorder", Array("big".utf8))
+            })
         try expectSix(torchZip(TensorSpec()) { $0.add("archive/byteorder", Array("little".utf8)) })
     }
 
@@ -109,9 +120,12 @@ import Testing
             TensorSpec(name: "d", storage: "DoubleStorage", key: "d", count: 1, shape: [1], strides: [1]),
             TensorSpec(name: "h", storage: "HalfStorage", key: "h", count: 1, shape: [1], strides: [1]),
             TensorSpec(name: "b", storage: "BFloat16Storage", key: "b", count: 1, shape: [1], strides: [1]),
-            TensorSpec(name: "bn.num_batches_tracked", storage: "LongStorage", key: "missing", count: 1, shape: [], strides: []),
+            TensorSpec(
+                name: "bn.num_batches_tracked", storage: "LongStorage", key: "missing", count: 1, shape: [],
+                strides: []),
         ]
-        let checkpoint = try read(torchZip(stateDictPickle(specs), ["d": double, "h": [0, 0xC0], "b": [0x80, 0x3F]]))
+        let checkpoint = try read(
+            torchZip(stateDictPickle(specs), ["d": double, "h": [0, 0xC0], "b": [0x80, 0x3F]]))
         #expect(checkpoint.tensors.map(\.values) == [[0.5], [-2], [1]])
     }
 
@@ -159,17 +173,22 @@ import Testing
 
     @Test func sha256Vectors() {
         #expect(SHA256.hex([]) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
-        #expect(SHA256.hex(Array("abc".utf8)) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+        #expect(
+            SHA256.hex(Array("abc".utf8))
+                == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
         let million = [UInt8](repeating: UInt8(ascii: "a"), count: 1_000_000)
         #expect(SHA256.hex(million) == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0")
         let two = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq"
-        #expect(SHA256.hex(Array(two.utf8)) == "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1")
+        #expect(
+            SHA256.hex(Array(two.utf8)) == "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1")
     }
 
     @Test func crc32Vector() { #expect(CRC32.checksum(Array("123456789".utf8)[...]) == 0xCBF4_3926) }
 
     @Test func messagesAreOneShortLine() {
-        let error = ImportError(.malformed, "a\nb.pth", "tensor \u{1B}[31m\n\u{2028}" + String(repeating: "x", count: 100_000) + " end")
+        let error = ImportError(
+            .malformed, "a\nb.pth",
+            "tensor \u{1B}[31m\n\u{2028}" + String(repeating: "x", count: 100_000) + " end")
         #expect(error.description.hasPrefix("a\\u{a}b.pth: tensor \\u{1b}[31m\\u{a}\\u{2028}xxx"))
         #expect(error.description.hasSuffix("x end"))
         #expect(error.description.unicodeScalars.count < 500)

@@ -37,7 +37,8 @@ struct RealFile: Sendable, CustomTestStringConvertible {
             bits: [0x3dec_e1e6, 0x3ec6_3d47, 0x3e7c_e478, 0xbd9e_5ffc]),
         RealFile(
             model: "mindgrab", container: .torchZip, tensors: 27, parameters: 146_237,
-            firstName: "model.0.0.weight", firstShape: [15, 1, 3, 3, 3], lastName: "model.25.bias", lastShape: [2],
+            firstName: "model.0.0.weight", firstShape: [15, 1, 3, 3, 3], lastName: "model.25.bias",
+            lastShape: [2],
             sha256: "31f1bda17b8d3eee",
             bits: [0x3c33_082d, 0x3c98_ba91, 0xbd49_26c9, 0xbd33_937b]),
         RealFile(

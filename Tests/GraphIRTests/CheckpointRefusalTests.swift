@@ -32,7 +32,9 @@ func expectRefusal(_ refusal: Refusal) {
         }
     }
 
-    private func temporaryName() -> String { "/tmp/checkpoint-test-\(getpid())-\(UInt64.random(in: 0...(.max)))" }
+    private func temporaryName() -> String {
+        "/tmp/checkpoint-test-\(getpid())-\(UInt64.random(in: 0...(.max)))"
+    }
 
     @Test func missing() { expectUnreadable("/tmp/there/is/no/such/file.pth", .unreadable, "No such file") }
 
@@ -59,5 +61,21 @@ func expectRefusal(_ refusal: Refusal) {
         expectUnreadable(path, .unsupported, "3221225472 bytes (limit 2147483648)")
     }
 
-    @Test func emptyFile() { expectUnreadable("/dev/null", .unreadable, "not a regular file") }
+    @Test func emptyFile() throws {
+        let path = temporaryName()
+        let descriptor = unsafe open(path, O_CREAT | O_RDWR | O_EXCL, 0o600)
+        try #require(descriptor >= 0)
+        close(descriptor)
+        defer { unsafe unlink(path) }
+        expectUnreadable(path, .malformed, "not a checkpoint: 0 bytes")
+    }
+
+    @Test(.enabled(if: geteuid() != 0, "root may read any file")) func forbidden() throws {
+        let path = temporaryName()
+        let descriptor = unsafe open(path, O_CREAT | O_RDWR | O_EXCL, 0)
+        try #require(descriptor >= 0)
+        close(descriptor)
+        defer { unsafe unlink(path) }
+        expectUnreadable(path, .unreadable, "ermission denied")
+    }
 }

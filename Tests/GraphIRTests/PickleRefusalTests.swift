@@ -34,7 +34,9 @@ private let evil: [Refusal] = [
         $0.string("true")
         $0.op("tR.")
     },
-    program("eval", "global builtins.eval is not allowed", as: .unsupported) { $0.global("builtins", "eval") },
+    program("eval", "global builtins.eval is not allowed", as: .unsupported) {
+        $0.global("builtins", "eval")
+    },
     program("STACK_GLOBAL", "global posix.system is not allowed", as: .unsupported) {
         $0.string("posix")
         $0.string("system")
@@ -43,9 +45,15 @@ private let evil: [Refusal] = [
     program("a name with a dot", "global torch._utils.os.system is not allowed", as: .unsupported) {
         $0.global("torch._utils", "os.system")
     },
-    program("a line break in a name", "global a\\u{d}b.c is not allowed", as: .unsupported) { $0.global("a\r" + "b", "c") },
-    program("torch.load", "global torch.load is not allowed", as: .unsupported) { $0.global("torch", "load") },
-    program("ByteStorage", "global torch.ByteStorage is not allowed", as: .unsupported) { $0.global("torch", "ByteStorage") },
+    program("a line break in a name", "global a\\u{d}b.c is not allowed", as: .unsupported) {
+        $0.global("a\r" + "b", "c")
+    },
+    program("torch.load", "global torch.load is not allowed", as: .unsupported) {
+        $0.global("torch", "load")
+    },
+    program("ByteStorage", "global torch.ByteStorage is not allowed", as: .unsupported) {
+        $0.global("torch", "ByteStorage")
+    },
     program("INST", "opcode INST is not allowed", as: .unsupported) { $0.op("(ios\nsystem\n") },
     program("OBJ", "opcode OBJ is not allowed", as: .unsupported) { $0.op("(o") },
     program("NEWOBJ", "opcode NEWOBJ is not allowed", as: .unsupported) { $0.op(0x81) },
@@ -74,7 +82,9 @@ private let evil: [Refusal] = [
         $0.global("collections", "OrderedDict")
         $0.op("]\u{85}R".unicodeScalars.map { UInt8($0.value) })
     },
-    program("BUILD of a list", "BUILD of something that is not a state dict", as: .unsupported) { $0.op("]}b") },
+    program("BUILD of a list", "BUILD of something that is not a state dict", as: .unsupported) {
+        $0.op("]}b")
+    },
     program("parameter of nothing", "parameter without a tensor") {
         $0.global("torch._utils", "_rebuild_parameter")
         $0.op(")R")
@@ -105,7 +115,9 @@ private let damaged: [Refusal] = [
     Refusal("protocol 1", "protocol 1 (must be 2...5)", as: .unsupported) { torchZip([0x80, 1]) },
     Refusal("protocol 6", "protocol 6 (must be 2...5)", as: .unsupported) { torchZip([0x80, 6]) },
     Refusal("not stopped", "truncated") { torchZip(Array(stateDictPickle([TensorSpec()]).dropLast())) },
-    Refusal("bytes after the end", "1 bytes after the end") { torchZip(stateDictPickle([TensorSpec()]) + [0]) },
+    Refusal("bytes after the end", "1 bytes after the end") {
+        torchZip(stateDictPickle([TensorSpec()]) + [0])
+    },
     program("nothing but a stop", "stack is empty") { $0.op(".") },
     program("values left", "1 values are left") { $0.op("]].") },
     program("open mark", "values are left") { $0.op("(}.") },
@@ -115,17 +127,23 @@ private let damaged: [Refusal] = [
         $0.op("NN")
         $0.op(0x87)
     },
-    program("long string", "4294967295 bytes wanted, 0 left: truncated") { $0.op([0x58, 0xFF, 0xFF, 0xFF, 0xFF]) },
+    program("long string", "4294967295 bytes wanted, 0 left: truncated") {
+        $0.op([0x58, 0xFF, 0xFF, 0xFF, 0xFF])
+    },
     program("short string cut", "9 bytes wanted, 1 left") { $0.op([0x8C, 9, 65]) },
     program("string is not UTF-8", "string is not UTF-8") { $0.op([0x8C, 2, 0xC0, 0x80]) },
     program("number cut", "4 bytes wanted, 1 left") { $0.op("J1") },
-    program("integer of 9 bytes", "integer of 9 bytes (limit 8)", as: .unsupported) { $0.op([0x8A, 9] + [UInt8](repeating: 1, count: 9)) },
+    program("integer of 9 bytes", "integer of 9 bytes (limit 8)", as: .unsupported) {
+        $0.op([0x8A, 9] + [UInt8](repeating: 1, count: 9))
+    },
     program("global without an end", "unterminated line") { $0.op("cos\nsystem") },
     program("global of a number", "global without a name") {
         $0.op("K\u{1}K\u{1}")
         $0.op(0x93)
     },
-    program("frame beyond the end", "frame of 100 bytes, 1 left") { $0.op([0x95, 100, 0, 0, 0, 0, 0, 0, 0, 0x4E]) },
+    program("frame beyond the end", "frame of 100 bytes, 1 left") {
+        $0.op([0x95, 100, 0, 0, 0, 0, 0, 0, 0, 0x4E])
+    },
     program("frame of 2^64-1", "is too large") { $0.op([0x95] + [UInt8](repeating: 255, count: 8)) },
     program("unknown memo", "memo 7 does not exist") { $0.op("h\u{7}") },
     program("unknown long memo", "memo 1000 does not exist") { $0.op([0x6A, 0xE8, 3, 0, 0]) },
@@ -151,7 +169,9 @@ private let damaged: [Refusal] = [
     program("too much work", "more than 4000000 opcodes", as: .unsupported) {
         $0.op([UInt8](repeating: 0x4E, count: 4_000_001))
     },
-    program("too long", "(limit 67108864)", as: .unsupported) { $0.op([UInt8](repeating: 0x4E, count: 64 << 20)) },
+    program("too long", "(limit 67108864)", as: .unsupported) {
+        $0.op([UInt8](repeating: 0x4E, count: 64 << 20))
+    },
     program("list of itself", "no dictionary of tensors") { $0.op("]q\u{0}h\u{0}a.") },
     program("None", "no dictionary of tensors") { $0.op("N.") },
     program("empty dictionary", "no tensors in the checkpoint") { $0.op("}.") },
@@ -173,7 +193,9 @@ private let damaged: [Refusal] = [
 
 /// Tensors that do not fit what the archive holds.
 private let lies: [Refusal] = [
-    Refusal("duplicate name", "key w occurs twice in the state dict") { torchZip(TensorSpec(), TensorSpec()) },
+    Refusal("duplicate name", "key w occurs twice in the state dict") {
+        torchZip(TensorSpec(), TensorSpec())
+    },
     tensor("storage claimed longer", "storage 0 is shorter (24 bytes) than its 7 values") { $0.count = 7 },
     tensor("storage claimed shorter", "storage 0 is longer (24 bytes) than its 5 values") { $0.count = 5 },
     tensor("storage claimed huge", "storage 0 is shorter") { $0.count = .max },
@@ -182,7 +204,9 @@ private let lies: [Refusal] = [
     tensor("integers", "tensor w has integer type int32", as: .unsupported) { $0.storage = "IntStorage" },
     tensor("missing storage", "tensor w: storage 9 is missing") { $0.key = "9" },
     tensor("storage outside", "storage ../data.pkl is missing") { $0.key = "../data.pkl" },
-    tensor("larger than its storage", "shape=[2, 4] is larger than its storage of 6 values") { $0.shape = [2, 4] },
+    tensor("larger than its storage", "shape=[2, 4] is larger than its storage of 6 values") {
+        $0.shape = [2, 4]
+    },
     tensor("expanded beyond its storage", "is larger than its storage") {
         $0.shape = [1 << 40, 1]
         $0.strides = [0, 0]
@@ -193,7 +217,9 @@ private let lies: [Refusal] = [
     tensor("negative stride", "strides=[-3, 1]") { $0.strides = [-3, 1] },
     tensor("offset out of range", "from 1 leave its storage") { $0.offset = 1 },
     tensor("offset overflow", "leave its storage") { $0.offset = .max },
-    tensor("stride out of range", "strides=[3, 2] from 0 leave its storage of 6 values") { $0.strides = [3, 2] },
+    tensor("stride out of range", "strides=[3, 2] from 0 leave its storage of 6 values") {
+        $0.strides = [3, 2]
+    },
     tensor("stride overflow", "leave its storage") { $0.strides = [.max, .max] },
     tensor("fewer strides than sizes", "tensor of 2 sizes and 1 strides") { $0.strides = [1] },
     tensor("33 dimensions", "more than 32 dimensions") {
@@ -203,12 +229,15 @@ private let lies: [Refusal] = [
     Refusal("one storage, two types", "storage 0 is used with two types") {
         torchZip(
             stateDictPickle([
-                TensorSpec(name: "a", storage: "HalfStorage", count: 6), TensorSpec(name: "b", storage: "BFloat16Storage"),
+                TensorSpec(name: "a", storage: "HalfStorage", count: 6),
+                TensorSpec(name: "b", storage: "BFloat16Storage"),
             ]), ["0": [UInt8](repeating: 0, count: 12)])
     },
     Refusal("a view for every name", "more values than the file has bytes") {
         let data = [UInt8](repeating: 0, count: 400_000)
-        let specs = (0..<100).map { TensorSpec(name: "w\($0)", count: 100_000, shape: [100_000], strides: [1]) }
+        let specs = (0..<100).map {
+            TensorSpec(name: "w\($0)", count: 100_000, shape: [100_000], strides: [1])
+        }
         return torchZip(stateDictPickle(specs), ["0": data])
     },
 ]
