@@ -44,6 +44,7 @@ public struct ConvWeights: Equatable, Sendable {
         self.bias = bias
     }
 
+    /// Size of the output; an axis of an input smaller than the kernel's reach becomes zero or negative.
     public func outputSize(of input: Size3) -> Size3 {
         Size3(
             depth: input.depth + 2 * padding.depth - dilation.depth * (kernel.depth - 1),
@@ -57,6 +58,7 @@ public struct ConvWeights: Equatable, Sendable {
 /// Batch normalization at inference: y = (x - mean) / sqrt(variance + epsilon) · scale + shift, per channel.
 public struct BatchNorm: Equatable, Sendable {
     public var mean: [Float]
+    /// Not negative.
     public var variance: [Float]
     public var scale: [Float]
     public var shift: [Float]
@@ -69,6 +71,15 @@ public struct BatchNorm: Equatable, Sendable {
         self.shift = shift
         self.epsilon = epsilon
     }
+<<<<<<< HEAD
+=======
+
+    /// y = x · gain + offset, in double.
+    func affine(_ channel: Int) -> (gain: Double, offset: Double) {
+        let gain = Double(scale[channel]) / (Double(variance[channel]) + epsilon).squareRoot()
+        return (gain, Double(shift[channel]) - Double(mean[channel]) * gain)
+    }
+>>>>>>> main
 }
 
 public enum Activation: Equatable, Sendable {
@@ -77,10 +88,13 @@ public enum Activation: Equatable, Sendable {
     case elu(alpha: Double)
     /// x · Φ(x), Φ the standard normal distribution function (the exact form, with erf).
     case gelu
+    /// x for x > 0, slope · x otherwise.
+    case leakyRelu(slope: Double)
 
     public var name: String {
         switch self {
         case .relu: "relu"
+        case .leakyRelu: "leaky relu"
         case .elu: "elu"
         case .gelu: "gelu"
         }
@@ -92,6 +106,7 @@ public enum Activation: Equatable, Sendable {
         case .relu: max(x, 0)
         case .elu(let alpha): x > 0 ? x : alpha * expm1Value(x)
         case .gelu: 0.5 * x * erfcValue(-x / 2.0.squareRoot())
+        case .leakyRelu(let slope): x > 0 ? x : slope * x
         }
     }
 }
@@ -161,6 +176,53 @@ public struct FloatGraph: Equatable, Sendable {
         case .concat: inputs.reduce(0) { $0 + channels[$1] }
         case .argmax: 1
         case .batchNorm, .activation, .add: channels[inputs[0]]
+        }
+    }
+
+    /// Whether nodes, values, channel counts and array sizes agree, and every weight is finite.
+    ///
+    /// The importers build graphs that pass; this is for graphs that were changed afterwards.
+    /// - Throws: the first fault, by node.
+    public func check() throws(GraphError) {
+        guard inputChannels > 0, channels.first == inputChannels, channels.count == nodes.count + 1 else {
+            throw GraphError(
+                node: "input",
+                message: "\(inputChannels) channels, \(channels.count) values of \(nodes.count) nodes")
+        }
+        guard nodes.last?.op == .argmax else {
+            throw GraphError(node: "output", message: "the last node is not an argmax")
+        }
+        for (index, node) in nodes.enumerated() {
+            try GraphCheck(graph: self, index: index, node: node).run()
+        }
+    }
+
+    /// Sizes of all values for an input of size `input`.
+    /// - Throws: when an axis would become empty or a tensor would have more than 2^40 elements.
+    public func sizes(input: Size3) throws(GraphError) -> [Size3] {
+        var result = [input]
+        try GraphCheck.checkSize(input, channels: inputChannels, node: "input")
+        for node in nodes {
+            var size = result[node.inputs[0]]
+            if case .conv3d(let conv) = node.op { size = conv.outputSize(of: size) }
+            guard node.inputs.allSatisfy({ result[$0] == result[node.inputs[0]] }) else {
+                throw GraphError(node: node.name, message: "inputs differ in size")
+            }
+            try GraphCheck.checkSize(size, channels: channels[node.output], node: node.name)
+            result.append(size)
+        }
+        return result
+    }
+
+    /// Multiply-adds of all convolutions for an input of size `input`.
+    public func multiplyAdds(input: Size3) throws(GraphError) -> Int {
+        let sizes = try sizes(input: input)
+        return nodes.reduce(0) { sum, node in
+            if case .conv3d(let conv) = node.op {
+                sum + conv.multiplyAddsPerVoxel * sizes[node.output].count
+            } else {
+                sum
+            }
         }
     }
 

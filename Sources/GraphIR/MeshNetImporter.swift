@@ -8,6 +8,10 @@ public struct MeshNetImporter {
     private let config: ModelConfig
     private var used: Set<String> = []
 
+    /// The network of a checkpoint, batch normalization not yet folded, with an argmax at its end.
+    ///
+    /// - Throws: `malformed` when tensors are missing, left over, or contradict the configuration; `unsupported` for
+    ///   instance normalization.
     public static func graph(checkpoint: Checkpoint, config: ModelConfig) throws(ImportError) -> FloatGraph {
         var importer = MeshNetImporter(checkpoint: checkpoint, config: config)
         return try importer.build()
@@ -41,6 +45,13 @@ public struct MeshNetImporter {
         graph.append("argmax", .argmax, [value])
         try checkLeftovers()
         try checkLabels(classes: channels)
+        do {
+            // Folded too: huge statistics could make a finite weight infinite.
+            try graph.check()
+            try graph.foldingBatchNorm().check()
+        } catch {
+            throw fail(error.description)
+        }
         return graph
     }
 
@@ -50,14 +61,16 @@ public struct MeshNetImporter {
 
     private mutating func tensor(_ name: String, shape: [Int]) throws(ImportError) -> [Float] {
         guard let found = checkpoint[name] else { throw fail("tensor \(name) is missing") }
-        guard found.shape == shape else { throw fail("tensor \(name) has shape \(found.shape) (must be \(shape))") }
+        guard found.shape == shape else {
+            throw fail("tensor \(name) has shape \(found.shape) (must be \(shape))")
+        }
         used.insert(name)
         return found.values
     }
 
     private func inputChannels() throws(ImportError) -> Int {
         let name = isNested ? "model.0.0.weight" : "model.0.weight"
-        guard let first = checkpoint[name], first.shape.count == 5 else {
+        guard let first = checkpoint[name], first.shape.count == 5, (1...4096).contains(first.shape[1]) else {
             throw fail("not a MeshNet checkpoint: tensor \(name) of five dimensions is missing")
         }
         return first.shape[1]
@@ -72,11 +85,15 @@ public struct MeshNetImporter {
         guard let out = found.shape.first, (1...4096).contains(out) else {
             throw fail("tensor \(base).weight has shape \(found.shape)")
         }
+        guard found.shape.count == 5, found.shape[2...].allSatisfy({ $0 == k }) else {
+            throw fail("layers[\(index)].kernel_size=\(k) but tensor \(base).weight has shape \(found.shape)")
+        }
         let stored = try tensor("\(base).weight", shape: [out, inChannels, k, k, k])
         let hasBias = checkpoint["\(base).bias"] != nil
         let bias = hasBias ? try tensor("\(base).bias", shape: [out]) : [Float](repeating: 0, count: out)
         return ConvWeights(
-            outChannels: out, inChannels: inChannels, kernel: Size3(cube: k), dilation: Size3(cube: layer.dilation),
+            outChannels: out, inChannels: inChannels, kernel: Size3(cube: k),
+            dilation: Size3(cube: layer.dilation),
             padding: Size3(cube: layer.padding),
             weights: config.axes == "xyz" ? Self.swapFirstAndLast(stored, side: k) : stored, bias: bias)
     }
@@ -89,7 +106,8 @@ public struct MeshNetImporter {
             for a in 0..<side {
                 for b in 0..<side {
                     for c in 0..<side {
-                        result[filter + (c * side + b) * side + a] = weights[filter + (a * side + b) * side + c]
+                        result[filter + (c * side + b) * side + a] =
+                            weights[filter + (a * side + b) * side + c]
                     }
                 }
             }

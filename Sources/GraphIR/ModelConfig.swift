@@ -1,25 +1,34 @@
-import FoundationEssentials
-
 /// `model.json`: the layer list of a MeshNet as brainchop publishes it, and our own keys under "mkedge".
-public struct ModelConfig: Sendable {
-    public struct Layer: Decodable, Sendable {
+public struct ModelConfig: Equatable, Sendable {
+    /// One convolution of stride 1, whose padding keeps the size. Channel counts may be placeholders (-1): the weights
+    /// decide.
+    public struct Layer: Equatable, Sendable {
         public var in_channels: Int
         public var out_channels: Int
+        /// Odd, 1...15.
         public var kernel_size: Int
+        /// dilation · (kernel_size - 1) / 2
         public var padding: Int
+        /// 1
         public var stride: Int
+        /// 1...64
         public var dilation: Int
     }
 
-    public struct Normalization: Decodable, Sendable, Equatable {
+    /// How voxels become the network's input.
+    public struct Normalization: Equatable, Sendable {
         /// quantile, minmax, zscore, zscore-nonzero or none.
         public var kind: String
+        /// Of quantile: 0 <= low < high <= 1.
         public var low: Double?
         public var high: Double?
+        /// Added to the divisor.
         public var epsilon: Double?
         public var clip: Double?
 
-        public init(kind: String, low: Double? = nil, high: Double? = nil, epsilon: Double? = nil, clip: Double? = nil) {
+        public init(
+            kind: String, low: Double? = nil, high: Double? = nil, epsilon: Double? = nil, clip: Double? = nil
+        ) {
             self.kind = kind
             self.low = low
             self.high = high
@@ -28,32 +37,25 @@ public struct ModelConfig: Sendable {
         }
     }
 
-    public struct Label: Decodable, Sendable {
+    /// One class, in the order of the network's output channels.
+    public struct Label: Equatable, Sendable {
+        /// Value in the label image, 0...65535.
         public var value: Int
         public var name: String
+        /// Three of 0...255.
         public var rgb: [Int]
     }
 
-    public struct Window: Decodable, Sendable {
+    /// Sliding windows for a network that must not see the whole volume at once.
+    public struct Window: Equatable, Sendable {
+        /// Three of 8...4096, along the network's first, second and third axis.
         public var patch: [Int]
+        /// 0...0.9
         public var overlap: Double
         /// monai or nnunet.
         public var scheme: String
         /// gaussian or constant.
         public var weight: String
-    }
-
-    /// What a run must know beside the layers. Every key has a default: that of the published MeshNets.
-    public struct Extras: Decodable, Sendable {
-        public var name: String?
-        public var axes: String?
-        public var orientation: String?
-        public var spacing_mm: [Double]?
-        public var dims: [Int]?
-        public var normalization: Normalization?
-        public var channels: [String]?
-        public var labels: [Label]?
-        public var window: Window?
     }
 
     public var layers: [Layer]
@@ -67,146 +69,90 @@ public struct ModelConfig: Sendable {
     public var orientation: String
     /// Millimetres along the oriented axes, 0 = as in the image.
     public var spacing: [Double]
+    /// Size that the network expects along the oriented axes, 0 = any.
     public var dims: [Int]
     public var normalization: Normalization
     public var channelNames: [String]?
     public var labels: [Label]?
     public var window: Window?
 
-    private struct File: Decodable {
-        var layers: [Layer]
-        var bnorm: Bool?
-        var gelu: Bool?
-        var elu: Bool?
-        var mkedge: Extras?
+    static let sizeLimit = 1 << 20
+
+    /// Reads a configuration file.
+    /// - Parameter fallbackName: `name` when the file gives none.
+    /// - Throws: as `init(json:path:fallbackName:)`, and `unreadable`.
+    public init(path: String, fallbackName: String) throws(ImportError) {
+        let json = try SourceFile.read(path: path, limit: Self.sizeLimit)
+        try self.init(json: json, path: path, fallbackName: fallbackName)
     }
 
     /// Reads and checks a configuration. Unknown keys are tolerated, wrong ones are refused by key and value.
+    /// - Throws: `malformed`.
     public init(json: [UInt8], path: String, fallbackName: String) throws(ImportError) {
-        let file = try Self.decode(json, path)
-        let extras = file.mkedge
-        layers = file.layers
-        bnorm = file.bnorm ?? false
-        gelu = file.gelu ?? false
-        elu = file.elu ?? false
-        name = extras?.name ?? fallbackName
-        axes = extras?.axes ?? "xyz"
-        orientation = extras?.orientation ?? "LIA"
-        spacing = extras?.spacing_mm ?? [1, 1, 1]
-        dims = extras?.dims ?? [0, 0, 0]
-        normalization = extras?.normalization
+        guard json.count <= Self.sizeLimit else {
+            throw ImportError(
+                .malformed, path, "configuration of \(json.count) bytes (limit \(Self.sizeLimit))")
+        }
+        let root: JSONValue
+        do {
+            root = try JSONValue.parse(json[...])
+        } catch {
+            throw ImportError(.malformed, path, "not valid JSON at byte \(error.offset): \(error.reason)")
+        }
+        guard case .object = root else {
+            throw ImportError(.malformed, path, "not a JSON object (is \(root.shown))")
+        }
+        let file = ConfigFields(value: root, prefix: "", path: path)
+        let extras = try file.object("mkedge")
+        layers = try file.required("layers", file.list("layers")).map(Self.layer)
+        bnorm = try file.bool("bnorm") ?? false
+        gelu = try file.bool("gelu") ?? false
+        elu = try file.bool("elu") ?? false
+        name = try extras?.string("name") ?? fallbackName
+        axes = try extras?.string("axes") ?? "xyz"
+        orientation = try extras?.string("orientation") ?? "LIA"
+        spacing = try extras?.doubles("spacing_mm") ?? [1, 1, 1]
+        dims = try extras?.ints("dims") ?? [0, 0, 0]
+        normalization =
+            try extras?.object("normalization").map(Self.normalization)
             ?? Normalization(kind: "quantile", low: 0.02, high: 0.98, epsilon: 0.001)
-        channelNames = extras?.channels
-        labels = extras?.labels
-        window = extras?.window
+        channelNames = try extras?.strings("channels")
+        labels = try extras?.list("labels")?.map(Self.label)
+        window = try extras?.object("window").map(Self.window)
         try ConfigCheck(config: self, path: path).run()
     }
 
-    private static func decode(_ json: [UInt8], _ path: String) throws(ImportError) -> File {
-        guard json.count <= 1 << 20 else {
-            throw ImportError(.malformed, path, "configuration of \(json.count) bytes (limit \(1 << 20))")
-        }
-        do {
-            return try JSONDecoder().decode(File.self, from: Data(json))
-        } catch let DecodingError.keyNotFound(key, context) {
-            throw ImportError(.malformed, path, "\(Self.place(context.codingPath + [key])) is missing")
-        } catch let DecodingError.typeMismatch(type, context) {
-            throw ImportError(.malformed, path, "\(Self.place(context.codingPath)) is not of type \(type)")
-        } catch let DecodingError.valueNotFound(type, context) {
-            throw ImportError(.malformed, path, "\(Self.place(context.codingPath)) is null (must be \(type))")
-        } catch let DecodingError.dataCorrupted(context) where !context.codingPath.isEmpty {
-            throw ImportError(.malformed, path, "\(Self.place(context.codingPath)) has a bad value")
-        } catch {
-            throw ImportError(.malformed, path, "not valid JSON")
-        }
+    private static func layer(_ fields: ConfigFields) throws(ImportError) -> Layer {
+        Layer(
+            in_channels: try fields.int("in_channels") ?? -1,
+            out_channels: try fields.int("out_channels") ?? -1,
+            kernel_size: try fields.required("kernel_size", fields.int("kernel_size")),
+            padding: try fields.required("padding", fields.int("padding")),
+            stride: try fields.required("stride", fields.int("stride")),
+            dilation: try fields.required("dilation", fields.int("dilation")))
     }
 
-    private static func place(_ keys: [any CodingKey]) -> String {
-        var text = ""
-        for key in keys {
-            if let index = key.intValue {
-                text += "[\(index)]"
-            } else {
-                text += (text.isEmpty ? "" : ".") + key.stringValue
-            }
-        }
-        return text
-    }
-}
-
-/// Values that JSON types alone do not rule out.
-private struct ConfigCheck {
-    let config: ModelConfig
-    let path: String
-
-    func run() throws(ImportError) {
-        try check((1...1000).contains(config.layers.count), "layers", "\(config.layers.count) layers", "1...1000")
-        for (index, layer) in config.layers.enumerated() {
-            let at = "layers[\(index)]"
-            try check(
-                (1...15).contains(layer.kernel_size) && layer.kernel_size % 2 == 1, "\(at).kernel_size",
-                "\(layer.kernel_size)", "odd, 1...15")
-            try check((1...64).contains(layer.dilation), "\(at).dilation", "\(layer.dilation)", "1...64")
-            try check(layer.stride == 1, "\(at).stride", "\(layer.stride)", "1")
-            let widest = layer.dilation * (layer.kernel_size - 1)
-            try check(
-                (0...widest).contains(layer.padding), "\(at).padding", "\(layer.padding)", "0...\(widest)")
-        }
-        try check(!(config.gelu && config.elu), "gelu", "true together with elu", "one of them")
-        try check(["xyz", "zyx"].contains(config.axes), "mkedge.axes", config.axes, "xyz or zyx")
-        try check(isOrientation(config.orientation), "mkedge.orientation", config.orientation, "one of each of RL, AP, SI")
-        try check(
-            config.spacing.count == 3 && config.spacing.allSatisfy { $0 == 0 || (0.01...100).contains($0) },
-            "mkedge.spacing_mm", "\(config.spacing)", "three of 0 or 0.01...100")
-        try check(
-            config.dims.count == 3 && config.dims.allSatisfy { (0...4096).contains($0) }, "mkedge.dims",
-            "\(config.dims)", "three of 0...4096")
-        try checkNormalization(config.normalization)
-        try checkLabels()
-        try checkWindow()
+    private static func normalization(_ fields: ConfigFields) throws(ImportError) -> Normalization {
+        let kind = try fields.required("kind", fields.string("kind"))
+        let isQuantile = kind == "quantile"
+        return Normalization(
+            kind: kind, low: try fields.double("low") ?? (isQuantile ? 0.02 : nil),
+            high: try fields.double("high") ?? (isQuantile ? 0.98 : nil),
+            epsilon: try fields.double("epsilon") ?? (isQuantile ? 0.001 : nil),
+            clip: try fields.double("clip"))
     }
 
-    private func check(_ ok: Bool, _ key: String, _ value: String, _ allowed: String) throws(ImportError) {
-        guard ok else { throw ImportError(.malformed, path, "\(key)=\(value) (must be \(allowed))") }
+    private static func label(_ fields: ConfigFields) throws(ImportError) -> Label {
+        Label(
+            value: try fields.required("value", fields.int("value")),
+            name: try fields.required("name", fields.string("name")),
+            rgb: try fields.ints("rgb") ?? [0, 0, 0])
     }
 
-    private func isOrientation(_ text: String) -> Bool {
-        let axes = text.map { "RL".contains($0) ? 0 : "AP".contains($0) ? 1 : "SI".contains($0) ? 2 : 9 }
-        return axes.sorted() == [0, 1, 2]
-    }
-
-    private func checkNormalization(_ rule: ModelConfig.Normalization) throws(ImportError) {
-        let kinds = ["quantile", "minmax", "zscore", "zscore-nonzero", "none"]
-        try check(kinds.contains(rule.kind), "mkedge.normalization.kind", rule.kind, kinds.joined(separator: ", "))
-        guard rule.kind == "quantile" else { return }
-        let (low, high) = (rule.low ?? -1, rule.high ?? -1)
-        try check(
-            low >= 0 && low < high && high <= 1, "mkedge.normalization", "low \(low), high \(high)",
-            "0 <= low < high <= 1")
-        let epsilon = rule.epsilon ?? 0
-        try check(epsilon >= 0 && epsilon.isFinite, "mkedge.normalization.epsilon", "\(epsilon)", "0 or more")
-    }
-
-    private func checkLabels() throws(ImportError) {
-        guard let labels = config.labels else { return }
-        for (index, label) in labels.enumerated() {
-            let at = "mkedge.labels[\(index)]"
-            try check((0...65_535).contains(label.value), "\(at).value", "\(label.value)", "0...65535")
-            try check(
-                label.rgb.count == 3 && label.rgb.allSatisfy { (0...255).contains($0) }, "\(at).rgb", "\(label.rgb)",
-                "three of 0...255")
-        }
-    }
-
-    private func checkWindow() throws(ImportError) {
-        guard let window = config.window else { return }
-        try check(
-            window.patch.count == 3 && window.patch.allSatisfy { (8...4096).contains($0) }, "mkedge.window.patch",
-            "\(window.patch)", "three of 8...4096")
-        try check((0...0.9).contains(window.overlap), "mkedge.window.overlap", "\(window.overlap)", "0...0.9")
-        try check(["monai", "nnunet"].contains(window.scheme), "mkedge.window.scheme", window.scheme, "monai or nnunet")
-        try check(
-            ["gaussian", "constant"].contains(window.weight), "mkedge.window.weight", window.weight,
-            "gaussian or constant")
+    private static func window(_ fields: ConfigFields) throws(ImportError) -> Window {
+        Window(
+            patch: try fields.required("patch", fields.ints("patch")),
+            overlap: try fields.double("overlap") ?? 0.5,
+            scheme: try fields.string("scheme") ?? "monai", weight: try fields.string("weight") ?? "gaussian")
     }
 }

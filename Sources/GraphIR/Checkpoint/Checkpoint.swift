@@ -38,12 +38,15 @@ public struct Checkpoint: Sendable {
 
     /// As `read(path:)`, of a file already in memory; `path` is for messages.
     package static func read(bytes: [UInt8], path: String) throws(ImportError) -> Checkpoint {
-        guard bytes.count >= 10 else { throw ImportError(.malformed, path, "not a checkpoint: \(bytes.count) bytes") }
+        guard bytes.count >= 10 else {
+            throw ImportError(.malformed, path, "not a checkpoint: \(bytes.count) bytes")
+        }
         if bytes[0] == 0x50, bytes[1] == 0x4B {
             return try Checkpoint(path, .torchZip, bytes, TorchReader.tensors(bytes: bytes, path: path))
         }
         if bytes[8] == UInt8(ascii: "{") {
-            return try Checkpoint(path, .safetensors, bytes, SafetensorsReader.tensors(bytes: bytes, path: path))
+            return try Checkpoint(
+                path, .safetensors, bytes, SafetensorsReader.tensors(bytes: bytes, path: path))
         }
         throw ImportError(.malformed, path, "neither safetensors nor a torch zip (unknown first bytes)")
     }

@@ -30,7 +30,8 @@ public struct ImportError: Error, CustomStringConvertible, Equatable, Sendable {
         // Counted in scalars: a single Character may hold any number of combining marks.
         let scalars = text.unicodeScalars
         let tail = limit / 4
-        let isLong = scalars.index(scalars.startIndex, offsetBy: limit, limitedBy: scalars.endIndex)
+        let isLong =
+            scalars.index(scalars.startIndex, offsetBy: limit, limitedBy: scalars.endIndex)
             .map { $0 < scalars.endIndex } ?? false
         for scalar in isLong ? scalars.prefix(limit - tail) : scalars[...] { append(scalar, to: &result) }
         if isLong {

@@ -169,10 +169,11 @@ private struct JSONParser {
     private mutating func escapedScalar() throws(JSONValue.Fault) -> Unicode.Scalar {
         let first = try hexadecimal()
         if let scalar = Unicode.Scalar(first) { return scalar }
-        guard first < 0xDC00 else { throw fault("lone surrogate") }
-        try expect("\\u")
+        guard first < 0xDC00, bytes[at...].starts(with: "\\u".utf8) else { throw fault("lone surrogate") }
+        at += 2
         let second = try hexadecimal()
-        guard 0xDC00..<0xE000 ~= second, let scalar = Unicode.Scalar(0x10000 + (first - 0xD800) << 10 + (second - 0xDC00))
+        guard 0xDC00..<0xE000 ~= second,
+            let scalar = Unicode.Scalar(0x10000 + (first - 0xD800) << 10 + (second - 0xDC00))
         else { throw fault("lone surrogate") }
         return scalar
     }
@@ -180,7 +181,9 @@ private struct JSONParser {
     private mutating func hexadecimal() throws(JSONValue.Fault) -> UInt32 {
         var code: UInt32 = 0
         for _ in 0..<4 {
-            guard let byte = next, let digit = Character(Unicode.Scalar(byte)).hexDigitValue else { throw fault("bad \\u escape") }
+            guard let byte = next, let digit = Character(Unicode.Scalar(byte)).hexDigitValue else {
+                throw fault("bad \\u escape")
+            }
             code = code << 4 | UInt32(digit)
             at += 1
         }
@@ -193,7 +196,9 @@ private struct JSONParser {
         if next == UInt8(ascii: "-") { at += 1 }
         let whole = at
         guard digits() > 0 else { throw fault("expected a value") }
-        guard bytes[whole] != UInt8(ascii: "0") || at == whole + 1 else { throw fault("number with a leading zero") }
+        guard bytes[whole] != UInt8(ascii: "0") || at == whole + 1 else {
+            throw fault("number with a leading zero")
+        }
         var isInteger = true
         if next == UInt8(ascii: ".") {
             at += 1

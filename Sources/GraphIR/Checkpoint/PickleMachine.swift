@@ -46,7 +46,9 @@ struct PickleMachine {
     }
 
     private mutating func begin() throws(ImportError) {
-        guard bytes.count >= 2, bytes[0] == 0x80 else { throw fail("no protocol number: not a pickle of protocol 2 to 5") }
+        guard bytes.count >= 2, bytes[0] == 0x80 else {
+            throw fail("no protocol number: not a pickle of protocol 2 to 5")
+        }
         guard 2...5 ~= bytes[1] else { throw fail("protocol \(bytes[1]) (must be 2...5)", .unsupported) }
         at = 2
     }
@@ -65,7 +67,9 @@ struct PickleMachine {
     // MARK: Input
 
     private mutating func take(_ count: Int) throws(ImportError) -> ArraySlice<UInt8> {
-        guard count <= bytes.count - at else { throw fail("\(count) bytes wanted, \(bytes.count - at) left: truncated") }
+        guard count <= bytes.count - at else {
+            throw fail("\(count) bytes wanted, \(bytes.count - at) left: truncated")
+        }
         defer { at += count }
         return bytes[at..<(at + count)]
     }
@@ -78,7 +82,9 @@ struct PickleMachine {
     }
 
     private mutating func text(_ length: Int) throws(ImportError) -> String {
-        guard let result = String(validating: try take(length), as: UTF8.self) else { throw fail("string is not UTF-8") }
+        guard let result = String(validating: try take(length), as: UTF8.self) else {
+            throw fail("string is not UTF-8")
+        }
         return result
     }
 
@@ -140,7 +146,9 @@ struct PickleMachine {
         switch opcode {
         case 0x95:  // FRAME only announces how much to read at once
             let length = try number(8)
-            guard length <= bytes.count - at else { throw fail("frame of \(length) bytes, \(bytes.count - at) left: truncated") }
+            guard length <= bytes.count - at else {
+                throw fail("frame of \(length) bytes, \(bytes.count - at) left: truncated")
+            }
         case UInt8(ascii: "("): marks.append(stack.count)
         case UInt8(ascii: "N"): stack.append(.none)
         case 0x88: stack.append(.bool(true))
@@ -215,7 +223,9 @@ struct PickleMachine {
     }
 
     private mutating func setItems(_ items: [PickleValue]) throws(ImportError) {
-        guard case .dictionary(let number) = try top() else { throw fail("items for something that is not a dictionary") }
+        guard case .dictionary(let number) = try top() else {
+            throw fail("items for something that is not a dictionary")
+        }
         guard items.count.isMultiple(of: 2) else { throw fail("a key without a value") }
         heap.set(items, inDictionary: number)
     }
@@ -232,14 +242,20 @@ struct PickleMachine {
     private mutating func reduce() throws(ImportError) {
         guard case .tuple(let number) = try pop() else { throw fail("call without an argument tuple") }
         let arguments = heap.tuples[number]
-        guard case .global(let function) = try pop() else { throw fail("call of something that is not a function") }
+        guard case .global(let function) = try pop() else {
+            throw fail("call of something that is not a function")
+        }
         switch function {
         case .orderedDictionary:
-            guard arguments.isEmpty else { throw fail("OrderedDict with arguments is not allowed", .unsupported) }
+            guard arguments.isEmpty else {
+                throw fail("OrderedDict with arguments is not allowed", .unsupported)
+            }
             stack.append(heap.dictionary())
         case .rebuildTensor: stack.append(try tensor(arguments))
         case .rebuildParameter:
-            guard 1...3 ~= arguments.count, case .tensor = arguments[0] else { throw fail("parameter without a tensor") }
+            guard 1...3 ~= arguments.count, case .tensor = arguments[0] else {
+                throw fail("parameter without a tensor")
+            }
             stack.append(arguments[0])
         case .storage(let type): throw fail("call of a storage type (\(type)) is not allowed", .unsupported)
         }
@@ -247,17 +263,23 @@ struct PickleMachine {
 
     /// Arguments: storage, offset, sizes, strides, and up to three that do not change the values.
     private mutating func tensor(_ arguments: [PickleValue]) throws(ImportError) -> PickleValue {
-        guard 4...7 ~= arguments.count, case .storage(let number) = arguments[0], case .integer(let offset) = arguments[1],
+        guard 4...7 ~= arguments.count, case .storage(let number) = arguments[0],
+            case .integer(let offset) = arguments[1],
             let shape = heap.integers(arguments[2], limit: Self.maximumRank),
             let strides = heap.integers(arguments[3], limit: Self.maximumRank)
         else { throw fail("tensor with wrong arguments, or of more than \(Self.maximumRank) dimensions") }
-        guard shape.count == strides.count else { throw fail("tensor of \(shape.count) sizes and \(strides.count) strides") }
-        return heap.tensor(.init(storage: heap.storages[number], offset: offset, shape: shape, strides: strides))
+        guard shape.count == strides.count else {
+            throw fail("tensor of \(shape.count) sizes and \(strides.count) strides")
+        }
+        return heap.tensor(
+            .init(storage: heap.storages[number], offset: offset, shape: shape, strides: strides))
     }
 
     /// BINPERSID of ("storage", type, key, device, count).
     private mutating func persistentStorage() throws(ImportError) {
-        guard case .tuple(let number) = try pop() else { throw fail("persistent id is not a tensor storage", .unsupported) }
+        guard case .tuple(let number) = try pop() else {
+            throw fail("persistent id is not a tensor storage", .unsupported)
+        }
         let id = heap.tuples[number]
         guard id.count == 5, case .string("storage") = id[0], case .global(.storage(let type)) = id[1],
             case .string(let key) = id[2], case .string = id[3], case .integer(let count) = id[4]

@@ -89,7 +89,9 @@ struct PickleHeap: Sendable {
 
     /// Keys and values in turn. Precondition: an even number of items.
     mutating func set(_ items: [PickleValue], inDictionary number: Int) {
-        for i in stride(from: 0, to: items.count, by: 2) { dictionaries[number].append((items[i], items[i + 1])) }
+        for i in stride(from: 0, to: items.count, by: 2) {
+            dictionaries[number].append((items[i], items[i + 1]))
+        }
     }
 
     /// The numbers of a tuple of nothing but integers, at most `limit` of them: the same tuple may be asked for often.

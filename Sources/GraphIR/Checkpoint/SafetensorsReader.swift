@@ -42,7 +42,9 @@ enum SafetensorsReader {
         var end = 0
         for entry in entries {
             guard entry.begin == end else {
-                throw fail("tensor \(entry.name) data_offsets begin at \(entry.begin) (must be \(end): no gaps or overlaps)")
+                throw fail(
+                    "tensor \(entry.name) data_offsets begin at \(entry.begin) (must be \(end): no gaps or overlaps)"
+                )
             }
             end = entry.end
         }
@@ -62,28 +64,38 @@ enum SafetensorsReader {
     private static func entry(
         _ name: String, _ value: JSONValue, dataBytes: Int, _ path: String
     ) throws(ImportError) -> Entry {
-        func fail(_ message: String) -> ImportError { ImportError(.malformed, path, "tensor \(name): \(message)") }
-        guard let fields = value.object, let typeName = fields["dtype"]?.string else { throw fail("no dtype") }
+        func fail(_ message: String) -> ImportError {
+            ImportError(.malformed, path, "tensor \(name): \(message)")
+        }
+        guard let fields = value.object, let typeName = fields["dtype"]?.string else {
+            throw fail("no dtype")
+        }
         let types: [String: StoredType] = [
-            "F64": .float64, "F32": .float32, "F16": .float16, "BF16": .bfloat16, "I64": .int64, "I32": .int32,
+            "F64": .float64, "F32": .float32, "F16": .float16, "BF16": .bfloat16, "I64": .int64,
+            "I32": .int32,
             "I16": .int16, "I8": .int8, "U8": .uint8, "BOOL": .bool,
         ]
         guard let type = types[typeName] else {
             throw ImportError(
                 .unsupported, path,
-                "tensor \(name): dtype=\(typeName) (must be one of \(types.keys.sorted().joined(separator: ", ")))")
+                "tensor \(name): dtype=\(typeName) (must be one of \(types.keys.sorted().joined(separator: ", ")))"
+            )
         }
         guard let shape = fields["shape"]?.integers else { throw fail("shape is not a list of integers") }
         guard shape.count <= rankLimit else { throw fail("\(shape.count) dimensions (limit \(rankLimit))") }
         guard let offsets = fields["data_offsets"]?.integers, offsets.count == 2 else {
             throw fail("data_offsets is not a pair of integers")
         }
-        guard let count = elementCount(shape), count <= dataBytes else { throw fail("shape=\(shape) is too large or negative") }
+        guard let count = elementCount(shape), count <= dataBytes else {
+            throw fail("shape=\(shape) is too large or negative")
+        }
         guard offsets[0] >= 0, offsets[0] <= offsets[1], offsets[1] <= dataBytes else {
             throw fail("data_offsets=\(offsets) (must be within 0...\(dataBytes))")
         }
         guard offsets[1] - offsets[0] == count * type.bytes else {
-            throw fail("shape=\(shape) needs \(count * type.bytes) bytes, data_offsets give \(offsets[1] - offsets[0])")
+            throw fail(
+                "shape=\(shape) needs \(count * type.bytes) bytes, data_offsets give \(offsets[1] - offsets[0])"
+            )
         }
         return Entry(name: name, type: type, shape: shape, begin: offsets[0], end: offsets[1])
     }
@@ -94,10 +106,14 @@ enum SafetensorsReader {
         var result: [NamedTensor] = []
         for entry in entries where !(entry.name.hasSuffix("num_batches_tracked") && !entry.type.isFloat) {
             guard entry.type.isFloat else {
-                throw ImportError(.unsupported, path, "tensor \(entry.name) has integer type \(entry.type) (must be a float type)")
+                throw ImportError(
+                    .unsupported, path,
+                    "tensor \(entry.name) has integer type \(entry.type) (must be a float type)")
             }
             let count = (entry.end - entry.begin) / entry.type.bytes
-            let values = (0..<count).map { entry.type.value(bytes, dataStart + entry.begin + $0 * entry.type.bytes) }
+            let values = (0..<count).map {
+                entry.type.value(bytes, dataStart + entry.begin + $0 * entry.type.bytes)
+            }
             result.append(NamedTensor(name: entry.name, shape: entry.shape, values: values))
         }
         return result

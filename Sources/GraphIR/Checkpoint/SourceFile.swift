@@ -15,15 +15,23 @@ public enum SourceFile {
         defer { close(descriptor) }
         var info = stat()
         guard unsafe fstat(descriptor, &info) == 0 else { throw ImportError(.unreadable, path, reason()) }
-        guard info.st_mode & S_IFMT == S_IFREG else { throw ImportError(.unreadable, path, "not a regular file") }
+        guard info.st_mode & S_IFMT == S_IFREG else {
+            throw ImportError(.unreadable, path, "not a regular file")
+        }
         let size = Int(info.st_size)
-        guard size <= limit else { throw ImportError(.unsupported, path, "file of \(size) bytes (limit \(limit))") }
+        guard size <= limit else {
+            throw ImportError(.unsupported, path, "file of \(size) bytes (limit \(limit))")
+        }
         var bytes = [UInt8](repeating: 0, count: size)
         var done = 0
         while done < size {
-            let got = unsafe bytes.withUnsafeMutableBytes { unsafe Glibc.read(descriptor, $0.baseAddress! + done, size - done) }
+            let got = unsafe bytes.withUnsafeMutableBytes {
+                unsafe Glibc.read(descriptor, $0.baseAddress! + done, size - done)
+            }
             if got < 0, errno == EINTR { continue }
-            guard got > 0 else { throw ImportError(.unreadable, path, got < 0 ? reason() : "file shrank while it was read") }
+            guard got > 0 else {
+                throw ImportError(.unreadable, path, got < 0 ? reason() : "file shrank while it was read")
+            }
             done += got
         }
         return bytes

@@ -26,7 +26,8 @@ struct TorchReader {
         let pickles = archive.entries.keys.filter { $0 == "data.pkl" || $0.hasSuffix("/data.pkl") }
         guard pickles.count == 1, let pickle = pickles.first else {
             throw ImportError(
-                .malformed, path, "zip archive has \(pickles.count) entries data.pkl (must be 1): not a torch checkpoint")
+                .malformed, path,
+                "zip archive has \(pickles.count) entries data.pkl (must be 1): not a torch checkpoint")
         }
         folder = String(pickle.dropLast("data.pkl".count))
         guard let order = archive.entries[folder + "byteorder"] else {
@@ -68,7 +69,9 @@ struct TorchReader {
     private func dictionary(
         _ value: PickleValue, _ heap: PickleHeap
     ) throws(ImportError) -> [(name: String, value: PickleValue)] {
-        guard case .dictionary(let number) = value else { throw fail("the pickle holds no dictionary of tensors") }
+        guard case .dictionary(let number) = value else {
+            throw fail("the pickle holds no dictionary of tensors")
+        }
         var result: [(name: String, value: PickleValue)] = []
         var seen: Set<String> = []
         for (key, item) in heap.dictionaries[number] {
@@ -86,7 +89,9 @@ struct TorchReader {
         }
         let base = try range(of: tensor.storage, for: name).lowerBound
         let count = try checkedCount(name, tensor)
-        guard count <= budget else { throw fail("tensor \(name): the tensors hold more values than the file has bytes") }
+        guard count <= budget else {
+            throw fail("tensor \(name): the tensors hold more values than the file has bytes")
+        }
         budget -= count
         var values: [Float] = []
         values.reserveCapacity(count)
@@ -114,13 +119,17 @@ struct TorchReader {
             throw fail("tensor \(name): shape=\(tensor.shape) is negative or too large")
         }
         guard count <= available else {
-            throw fail("tensor \(name): shape=\(tensor.shape) is larger than its storage of \(available) values")
+            throw fail(
+                "tensor \(name): shape=\(tensor.shape) is larger than its storage of \(available) values")
         }
         guard tensor.offset >= 0, tensor.strides.allSatisfy({ $0 >= 0 }) else {
-            throw fail("tensor \(name): offset=\(tensor.offset), strides=\(tensor.strides) (must not be negative)")
+            throw fail(
+                "tensor \(name): offset=\(tensor.offset), strides=\(tensor.strides) (must not be negative)")
         }
         guard count == 0 || lastIndex(tensor).map({ $0 < available }) == true else {
-            throw fail("tensor \(name): strides=\(tensor.strides) from \(tensor.offset) leave its storage of \(available) values")
+            throw fail(
+                "tensor \(name): strides=\(tensor.strides) from \(tensor.offset) leave its storage of \(available) values"
+            )
         }
         return count
     }
@@ -138,7 +147,8 @@ struct TorchReader {
     }
 
     /// Where a storage lies in the file: its entry exists, is undamaged, and is exactly as long as the pickle says.
-    private mutating func range(of storage: PickleStorage, for name: String) throws(ImportError) -> Range<Int> {
+    private mutating func range(of storage: PickleStorage, for name: String) throws(ImportError) -> Range<Int>
+    {
         let known = storages[storage.key]
         guard let entry = archive.entries["\(folder)data/\(storage.key)"] else {
             throw fail("tensor \(name): storage \(storage.key) is missing from the archive")

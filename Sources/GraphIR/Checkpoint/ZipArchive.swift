@@ -54,7 +54,9 @@ private struct ZipDirectory {
         let size = field(record + 12, 4)
         let start = field(record + 16, 4)
         // PyTorch always adds the 64-bit end record; what matters is whether the 32-bit fields still tell the truth.
-        guard count != 0xFFFF, size != 0xFFFF_FFFF, start != 0xFFFF_FFFF else { throw fail(Self.is64, .unsupported) }
+        guard count != 0xFFFF, size != 0xFFFF_FFFF, start != 0xFFFF_FFFF else {
+            throw fail(Self.is64, .unsupported)
+        }
         guard field(record + 4, 4) == 0, field(record + 8, 2) == count else {
             throw fail("split zip archives are not supported", .unsupported)
         }
@@ -137,7 +139,9 @@ private struct ZipDirectory {
         try checkKind(name, flags: field(local + 6, 2), method: field(local + 8, 2))
         let nameEnd = local + 30 + field(local + 26, 2)
         let start = nameEnd + field(local + 28, 2)
-        guard start <= directory else { throw fail("zip entry \(name): its local header lies outside the file") }
+        guard start <= directory else {
+            throw fail("zip entry \(name): its local header lies outside the file")
+        }
         guard bytes[(local + 30)..<nameEnd] == rawName else {
             throw fail("zip entry \(name): its local header has another name")
         }

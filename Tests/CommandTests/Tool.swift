@@ -1,0 +1,56 @@
+import Foundation
+import TestSupport
+
+/// Runs a built program as a user would.
+struct Tool {
+    var status: Int32
+    var output: String
+    var errors: String
+
+    /// The programs lie beside the test bundle.
+    static let folder: String = {
+        let bundle = CommandLine.arguments[0]
+        var url = URL(fileURLWithPath: bundle).deletingLastPathComponent()
+        for _ in 0..<6 {
+            if FileManager.default.isExecutableFile(atPath: url.appendingPathComponent("mkrun").path) { return url.path }
+            url = url.deletingLastPathComponent()
+        }
+        return "\(Shared.packageRoot)/.build/release"
+    }()
+
+    static func run(_ program: String, _ arguments: [String], environment: [String: String] = [:]) throws -> Tool {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "\(folder)/\(program)")
+        process.arguments = arguments
+        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+        let (out, err) = (Pipe(), Pipe())
+        process.standardOutput = out
+        process.standardError = err
+        try process.run()
+        // Messages are far smaller than a pipe's buffer.
+        process.waitUntilExit()
+        func text(_ pipe: Pipe) -> String { String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self) }
+        return Tool(status: process.terminationStatus, output: text(out), errors: text(err))
+    }
+}
+
+/// A folder of its own for a test, removed at the end.
+final class Scratch {
+    let path: String
+
+    init() throws {
+        path = NSTemporaryDirectory() + "mkedge-\(UUID().uuidString)"
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    func file(_ name: String) -> String { "\(path)/\(name)" }
+
+    func write(_ bytes: [UInt8], _ name: String) throws -> String {
+        try Data(bytes).write(to: URL(fileURLWithPath: file(name)))
+        return file(name)
+    }
+
+    var contents: Set<String> { Set((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []) }
+}
