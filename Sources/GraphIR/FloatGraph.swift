@@ -71,15 +71,12 @@ public struct BatchNorm: Equatable, Sendable {
         self.shift = shift
         self.epsilon = epsilon
     }
-<<<<<<< HEAD
-=======
 
     /// y = x · gain + offset, in double.
     func affine(_ channel: Int) -> (gain: Double, offset: Double) {
         let gain = Double(scale[channel]) / (Double(variance[channel]) + epsilon).squareRoot()
         return (gain, Double(shift[channel]) - Double(mean[channel]) * gain)
     }
->>>>>>> main
 }
 
 public enum Activation: Equatable, Sendable {
