@@ -11,7 +11,7 @@ build: deps      ## optimised programs: .build/release/mkquant, .build/release/m
 	$(SWIFT) build -c release
 
 test: deps       ## everything that must be true, optimised (kernels are slow in debug builds)
-	$(SWIFT) test -c release
+	$(SWIFT) test -c release -Xswiftc -enable-testing
 
 demo: build      ## converts the brain-mask network, segments a real head, scores and draws it
 	Tools/demo.sh $(BIN) out
