@@ -78,7 +78,7 @@ def augment_intensity(generator, image, brain):
     if torch.rand((), generator=generator) < 0.35:
         image = remap_intensity(generator, image)
         image = torch.where(air, image * 0.05, image)
-    image = image ** math.exp(uniform(generator, -0.5, 0.5))
+    image = image.clamp(min=0) ** math.exp(uniform(generator, -0.5, 0.5))
     if torch.rand((), generator=generator) < 0.3:
         # Other heads have brighter or darker fat, muscle and bone around the brain.
         image = torch.where(brain > 0, image, image * uniform(generator, 0.4, 1.6))

@@ -78,7 +78,7 @@ def arguments():
     parser.add_argument("--state", help="checkpoint to resume from and to write to")
     parser.add_argument("--minutes", type=float, default=35, help="length of training; the learning rate follows it")
     parser.add_argument("--crop", type=int, nargs=3, default=[96, 96, 96])
-    parser.add_argument("--rate", type=float, default=0.01)
+    parser.add_argument("--rate", type=float, default=0.005)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
@@ -108,11 +108,11 @@ def train(net, image, mask, heads, options):
         share = spent / limit
         warm = min(1, (step + 1) / 30)
         for group in optimizer.param_groups:
-            group["lr"] = options.rate * warm * max(0.01, 0.5 * (1 + np.cos(np.pi * share)))
+            group["lr"] = float(options.rate * warm * max(0.01, 0.5 * (1 + np.cos(np.pi * share))))
         x, truth = training_crop(generator, image, mask, options.crop)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = net(x[None, None])
-        loss = loss_of(logits.float(), truth[None])
+        loss = loss_of(net(x[None, None]), truth[None])
+        if not torch.isfinite(loss):
+            raise SystemExit(f"step {step}: the loss is {loss.item()}")
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
