@@ -19,11 +19,19 @@ import Glibc
 
 /// What the kernel says of this process.
 public enum ProcessMemory {
-    /// Largest resident set so far, in bytes.
+    /// Largest resident set so far, in bytes: VmHWM of /proc/self/status. (getrusage's figure survives an exec, so it may
+    /// be that of the parent.) 0 where there is no such file.
     public static var peakResidentBytes: Int {
-        var usage = rusage()
-        unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-        return usage.ru_maxrss * 1024
+        let descriptor = unsafe open("/proc/self/status", O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return 0 }
+        defer { close(descriptor) }
+        var text = [UInt8](repeating: 0, count: 4096)
+        let count = unsafe text.withUnsafeMutableBytes { unsafe read(descriptor, $0.baseAddress, $0.count) }
+        for line in text.prefix(max(0, count)).split(separator: UInt8(ascii: "\n")) where line.starts(with: "VmHWM:".utf8) {
+            let digits = line.filter { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+            return (Int(String(decoding: digits, as: UTF8.self)) ?? 0) * 1024
+        }
+        return 0
     }
 
     /// Makes freed blocks of 1 MiB and more go back to the system at once, so that what is freed no longer counts.

@@ -17,7 +17,16 @@ struct Refusal: Sendable, CustomStringConvertible {
     var description: String { name }
 
     static func text(_ from: String, _ to: String) -> @Sendable ([UInt8]) -> [UInt8] {
-        { Array(String(decoding: $0, as: UTF8.self).replacingOccurrences(of: from, with: to).utf8) }
+        { bytes in
+            var data = Data(bytes)
+            let target = Data(from.utf8)
+            var start = data.startIndex
+            while let found = data.range(of: target, in: start..<data.endIndex) {
+                data.replaceSubrange(found, with: Data(to.utf8))
+                start = found.lowerBound + to.utf8.count
+            }
+            return [UInt8](data)
+        }
     }
 
     static func set(_ at: Int, _ bytes: [UInt8]) -> @Sendable ([UInt8]) -> [UInt8] {
@@ -75,7 +84,7 @@ struct Refusal: Sendable, CustomStringConvertible {
         .init(name: "line ends converted", target: .model, status: 6, says: "magic", spoil: set(4, [0x0A])),
         .init(name: "next version", target: .model, status: 6, says: "format version 2", spoil: set(8, [2])),
         .init(name: "flipped header", target: .model, status: 6, says: "header checksum", spoil: set(70, [0x55])),
-        .init(name: "flipped graph", target: .model, status: 6, says: "checksum", spoil: { var b = $0; b[500] ^= 1; return b }),
+        .init(name: "flipped graph", target: .model, status: 6, says: "checksum", spoil: { var b = $0; b[520] ^= 1; return b }),
         .init(name: "flipped tail", target: .model, status: 6, says: "damaged", spoil: { var b = $0; b[b.count - 40] ^= 1; return b }),
         .init(name: "trailing bytes", target: .model, status: 6, says: "truncated or damaged", spoil: { $0 + [0] }),
     ]
@@ -118,7 +127,7 @@ struct Refusal: Sendable, CustomStringConvertible {
         .init(name: "two images", target: .segmentArguments, status: 2, says: "twice", arguments: ["IMAGE", "IMAGE"]),
         .init(name: "bad percentile", target: .convertArguments, status: 2, says: "ranges", arguments: ["--ranges", "percentile:7"]),
         .init(name: "bad crop", target: .convertArguments, status: 2, says: "crop", arguments: ["--crop", "3"]),
-        .init(name: "unreachable fidelity", target: .convertArguments, status: 10, says: "nothing written", arguments: ["--check", "1"]),
+        .init(name: "unreachable fidelity", target: .convertArguments, status: 10, says: "nothing written", arguments: ["--check", "1", "--ranges", "percentile:0.51"]),
         .init(name: "calibration missing", target: .calibration, status: 3, says: "absent.nii", arguments: ["absent.nii"]),
         .init(name: "calibration is no image", target: .calibration, status: 4, says: "model.json", arguments: ["CONFIG"]),
     ]
