@@ -8,7 +8,8 @@ deps:            ## system libraries and the demo's images (Debian)
 	Tools/install-deps.sh
 
 build: deps      ## optimised programs: .build/release/mkquant, .build/release/mkrun
-	$(SWIFT) build -c release
+	$(SWIFT) build -c release --product mkquant
+	$(SWIFT) build -c release --product mkrun
 
 test: deps       ## everything that must be true, optimised (kernels are slow in debug builds)
 	$(SWIFT) test -c release -Xswiftc -enable-testing

@@ -1,7 +1,7 @@
 // conv3d of this runtime against the instruction limit of the core it runs on. Limit and kernel alternate, because the
 // speed of a shared machine drifts; every figure is a median, ratios are medians of pairs.
 //
-//     convbench [ROUNDS] > conv.json
+//     convbench [ROUNDS [CHANNELS DEPTH HEIGHT WIDTH DILATION]] > conv.json
 import CLimit
 import COps
 import Glibc
@@ -64,11 +64,14 @@ final class Layer {
 
 let rounds = CommandLine.arguments.count > 1 ? Int(CommandLine.arguments[1]) ?? 7 : 7
 let isa = ISA.best
-let shapes: [(Int, Extent, Int)] =
+let allShapes: [(Int, Extent, Int)] =
     [20, 32, 48, 64].map { ($0, Extent(cube: 64), 1) }
     + [(20, Extent(cube: 64), 4), (20, Extent(depth: 64, height: 64, width: 64), 16), (21, Extent(cube: 64), 2)]
     + [20, 32, 48, 64].map { ($0, Extent(depth: 37, height: 54, width: 45), 1) }
     + [(20, Extent(depth: 45, height: 54, width: 37), 1), (8, Extent(cube: 96), 1), (5, Extent(cube: 96), 1)]
+let one = CommandLine.arguments.dropFirst(2).compactMap { Int($0) }
+let shapes: [(Int, Extent, Int)] = one.count == 5
+    ? [(one[0], Extent(depth: one[1], height: one[2], width: one[3]), one[4])] : allShapes
 
 func limit() -> Double {
     let start = seconds()

@@ -1,0 +1,101 @@
+"""conv3d int8 of OpenVINO and ONNX Runtime beside ours, one thread, interleaved: our program is called between the peers, so
+that a drift of the machine's speed meets all of them. Prints a Markdown table.
+
+    python peers.py PATH_TO_convbench [ROUNDS]
+"""
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import openvino as ov
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+SHAPES = [(20, (64, 64, 64), 1), (32, (64, 64, 64), 1), (48, (64, 64, 64), 1), (64, (64, 64, 64), 1),
+          (20, (64, 64, 64), 4), (20, (37, 54, 45), 1), (32, (37, 54, 45), 1), (48, (37, 54, 45), 1),
+          (64, (37, 54, 45), 1)]
+LAYERS = 3
+
+
+def network(channels, size, dilation, path):
+    """A stack of three convolutions with ReLU, as float ONNX."""
+    random = np.random.default_rng(1)
+    nodes, weights, value = [], [], "x"
+    for layer in range(LAYERS):
+        kernel = random.normal(0, (2 / (27 * channels)) ** 0.5, (channels, channels, 3, 3, 3)).astype(np.float32)
+        weights += [numpy_helper.from_array(kernel, f"w{layer}"),
+                    numpy_helper.from_array(np.zeros(channels, np.float32), f"b{layer}")]
+        nodes.append(helper.make_node("Conv", [value, f"w{layer}", f"b{layer}"], [f"c{layer}"],
+                                      pads=[dilation] * 6, dilations=[dilation] * 3, kernel_shape=[3, 3, 3]))
+        nodes.append(helper.make_node("Relu", [f"c{layer}"], [f"r{layer}"]))
+        value = f"r{layer}"
+    shape = [1, channels, *size]
+    graph = helper.make_graph(nodes, "stack", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+                              [helper.make_tensor_value_info(value, TensorProto.FLOAT, shape)], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return random.random(shape).astype(np.float32)
+
+
+class Sample(CalibrationDataReader):
+    def __init__(self, x):
+        self.items = iter([{"x": x}])
+
+    def get_next(self):
+        return next(self.items, None)
+
+
+def runners(folder, channels, size, dilation):
+    plain, quantized = os.path.join(folder, "float.onnx"), os.path.join(folder, "int8.onnx")
+    x = network(channels, size, dilation, plain)
+    quantize_static(plain, quantized, Sample(x), quant_format=QuantFormat.QDQ, per_channel=True,
+                    activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = ort.InferenceSession(quantized, options, providers=["CPUExecutionProvider"])
+    settings = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    request = ov.Core().compile_model(quantized, "CPU", settings).create_infer_request()
+    return {"OpenVINO": lambda: request.infer([x]), "ONNX Runtime": lambda: session.run(None, {"x": x})}
+
+
+def seconds(run):
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def main():
+    convbench, rounds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 5
+    print(f"OpenVINO {ov.__version__.split('-')[0]}, ONNX Runtime {ort.__version__}, one thread, GMAC/s (medians)\n")
+    print("| channels | size | dilation | limit | ours | of limit | OpenVINO int8 | ours / it | ONNX Runtime int8 | ours / it |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for channels, size, dilation in SHAPES:
+        with tempfile.TemporaryDirectory() as folder:
+            peers = runners(folder, channels, size, dilation)
+            work = LAYERS * 27 * channels * channels * np.prod(size) / 1e9
+            for run in peers.values():
+                run()
+            ours, limits, theirs = [], [], {name: [] for name in peers}
+            for _ in range(rounds):
+                text = subprocess.run([convbench, "3", str(channels), *map(str, size), str(dilation)],
+                                      capture_output=True, text=True, check=True).stdout
+                row = json.loads(text)["rows"][0]
+                ours.append(row["gmacs"])
+                limits.append(row["limit"])
+                for name, run in peers.items():
+                    theirs[name].append(work / seconds(run))
+        mine, limit = statistics.median(ours), statistics.median(limits)
+        openvino, onnxruntime = (statistics.median(theirs[name]) for name in ("OpenVINO", "ONNX Runtime"))
+        print(f"| {channels} | {size[2]}×{size[1]}×{size[0]} | {dilation} | {limit:.0f} | {mine:.0f} | {mine / limit:.2f} | "
+              f"{openvino:.0f} | {mine / openvino:.2f} | {onnxruntime:.0f} | {mine / onnxruntime:.2f} |", flush=True)
+
+
+main()
