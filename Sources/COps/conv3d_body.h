@@ -132,11 +132,13 @@ MK_INLINE void conv3d_group(const mk_conv3d *conv, const mk_conv3d_row *rows, in
 
 void MK_NAME(const mk_conv3d *conv, const mk_conv3d_row *rows, int32_t row_count, uint8_t *output,
              ptrdiff_t output_block_stride, int32_t width) {
-    for (int32_t first = 0; first < conv->out_channels; first += MKV_CHANNELS) {
+    const int32_t most = MKV_CHANNELS_FOR((width + MKV_LANES - 1) / MKV_LANES);
+    for (int32_t first = 0, count; first < conv->out_channels; first += count) {
         const int32_t left = conv->out_channels - first;
+        count = left < most ? left : most;
 #define MK_CASE(n) \
     case n: conv3d_group(conv, rows, row_count, first, output, output_block_stride, width, n); break;
-        switch (left < MKV_CHANNELS ? left : MKV_CHANNELS) {
+        switch (count) {
             MK_CASE(1)
             MK_CASE(2)
             MK_CASE(3)
@@ -146,6 +148,12 @@ void MK_NAME(const mk_conv3d *conv, const mk_conv3d_row *rows, int32_t row_count
             MK_CASE(6)
             MK_CASE(7)
             MK_CASE(8)
+#endif
+#if MKV_CHANNELS > 8
+            MK_CASE(9)
+            MK_CASE(10)
+            MK_CASE(11)
+            MK_CASE(12)
 #endif
         default: __builtin_unreachable();
         }

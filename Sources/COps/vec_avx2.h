@@ -4,6 +4,7 @@
 
 #define MKV_LANES 8
 #define MKV_CHANNELS 4
+#define MKV_CHANNELS_FOR(vectors) 4
 #define MKV_TILE_FOR(count) ((count) > 2 ? 2 : 3)
 #define MKV_TILE_MAX 3
 
@@ -35,19 +36,19 @@ MKV mkv_acc mkv_dot(mkv_acc acc, mkv_in x, mkv_weight w) {
     return _mm256_add_epi32(acc, _mm256_madd_epi16(x.odd, w.odd));
 }
 
-// As in vec_avx512vnni.h; AVX2 has no 64-bit arithmetic shift, and with n >= 32 needs none.
+// As in vec_avx512vnni.h.
 MKV mkv_requant mkv_requantizer(int32_t multiplier, int32_t shift, int32_t zero_point) {
     mkv_requant q;
     q.multiplier = _mm256_set1_epi32(multiplier);
-    q.rounding = _mm256_set1_epi64x(((int64_t)1 << (shift - 1)) + ((int64_t)zero_point << shift));
+    q.rounding = _mm256_set1_epi32((1 << (shift - 33)) + (zero_point << (shift - 32)));
     q.shift = _mm_cvtsi32_si128(shift - 32);
     return q;
 }
 MKV mkv_acc mkv_requantize(mkv_acc acc, mkv_requant q) {
-    __m256i even = _mm256_add_epi64(_mm256_mul_epi32(acc, q.multiplier), q.rounding);
-    __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(acc, 32), q.multiplier), q.rounding);
-    __m256i high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
-    return _mm256_sra_epi32(high, q.shift);
+    __m256i even = _mm256_srli_epi64(_mm256_mul_epi32(acc, q.multiplier), 32);
+    __m256i odd = _mm256_mul_epi32(_mm256_srli_epi64(acc, 32), q.multiplier);
+    __m256i high = _mm256_blend_epi32(even, odd, 0xAA);
+    return _mm256_sra_epi32(_mm256_add_epi32(high, q.rounding), q.shift);
 }
 
 MKV mkv_acc mkv_pack_u8(mkv_acc a, mkv_acc b, mkv_acc c, mkv_acc d) {

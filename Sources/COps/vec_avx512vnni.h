@@ -1,10 +1,12 @@
 // Vocabulary of conv3d_body.h for AVX-512 with VNNI: sixteen voxels per vector, one `vpdpbusd` per four
-// channels. 8 output channels x 3 vectors of accumulators take 24 of the 32 registers.
+// channels. 24 of the 32 registers are accumulators: 8 output channels x 3 vectors, or 12 x 2 for the rows that do not
+// divide by three.
 #include <immintrin.h>
 
 #define MKV_LANES 16
-#define MKV_CHANNELS 8
-#define MKV_TILE_FOR(count) ((count) > 4 ? 3 : (count) > 2 ? 4 : 6)
+#define MKV_CHANNELS 12
+#define MKV_CHANNELS_FOR(vectors) ((vectors) == 1 || (vectors) == 2 || (vectors) == 4 ? 12 : 8)
+#define MKV_TILE_FOR(count) ((count) > 8 ? 2 : (count) > 4 ? 3 : (count) > 2 ? 4 : 6)
 #define MKV_TILE_MAX 6
 
 typedef __m512i mkv_acc;
@@ -25,20 +27,21 @@ MKV mkv_weight mkv_weights(const int8_t *p) {
 }
 MKV mkv_acc mkv_dot(mkv_acc acc, mkv_in x, mkv_weight w) { return _mm512_dpbusd_epi32(acc, x, w); }
 
-// zeroPoint + ((acc·M + 2^(n-1)) >> n) for n in 32...53: the upper words of the even and odd products, merged,
-// then the rest of the shift. The zero point rides along in the rounding constant (exact: it is a multiple of 2^n).
+// zeroPoint + ((acc·M + 2^(n-1)) >> n) for n in 33...53: the upper words of the even and odd products, merged; then the
+// rounding constant, a multiple of 2^32 like the zero point that rides along in it; then the rest of the shift. Every
+// instruction here competes with vpdpbusd for two ports.
 MKV mkv_requant mkv_requantizer(int32_t multiplier, int32_t shift, int32_t zero_point) {
     mkv_requant q;
     q.multiplier = _mm512_set1_epi32(multiplier);
-    q.rounding = _mm512_set1_epi64(((int64_t)1 << (shift - 1)) + ((int64_t)zero_point << shift));
+    q.rounding = _mm512_set1_epi32((1 << (shift - 33)) + (zero_point << (shift - 32)));
     q.shift = _mm_cvtsi32_si128(shift - 32);
     return q;
 }
 MKV mkv_acc mkv_requantize(mkv_acc acc, mkv_requant q) {
-    __m512i even = _mm512_add_epi64(_mm512_mul_epi32(acc, q.multiplier), q.rounding);
-    __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(acc, 32), q.multiplier), q.rounding);
-    __m512i high = _mm512_mask_mov_epi32(_mm512_srli_epi64(even, 32), 0xAAAA, odd);
-    return _mm512_sra_epi32(high, q.shift);
+    __m512i even = _mm512_mul_epi32(acc, q.multiplier);
+    __m512i odd = _mm512_mul_epi32(_mm512_srli_epi64(acc, 32), q.multiplier);
+    __m512i high = _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
+    return _mm512_sra_epi32(_mm512_add_epi32(high, q.rounding), q.shift);
 }
 
 // Four vectors of int32 -> one word of four saturated bytes per voxel. Packing works inside 128-bit lanes, so the

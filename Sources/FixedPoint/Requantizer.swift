@@ -6,12 +6,12 @@
 /// instruction set, produces exactly this value. See docs/arithmetic.md for the derivation of the ranges.
 ///
 /// - `multiplier` is in 0 ..< 2^31 (the converter emits 2^30 ..< 2^31 except where `shift` is at its limit).
-/// - `shift` is in 32 ... 53. At 32 or more the quotient is the upper half of the product, which is what
-///   SIMD units give away for free; up to 53 the sum `product + rounding + (zeroPoint << shift)` stays
-///   below 2^63 for every int32 accumulator and every zero point in 0 ... 255.
+/// - `shift` is in 33 ... 53. From 33 on the rounding constant is a multiple of 2^32, so that a SIMD unit finishes with the
+///   upper 32 bits of the product alone; up to 53 the sum `product + rounding + (zeroPoint << shift)` stays below 2^63 for
+///   every int32 accumulator and every zero point in 0 ... 255.
 public struct Requantizer: Equatable, Sendable {
     public static let multiplierRange: Range<Int64> = 0..<(1 << 31)
-    public static let shiftRange: ClosedRange<Int32> = 32...53
+    public static let shiftRange: ClosedRange<Int32> = 33...53
 
     public let multiplier: Int32
     public let shift: Int32
@@ -24,7 +24,7 @@ public struct Requantizer: Equatable, Sendable {
     }
 
     /// The scaled value before the clamp. |result| < 2^31 for every accumulator: |acc · multiplier| is below
-    /// 2^62 and the shift is at least 32, so adding a zero point of 8 bits cannot overflow an Int32 either.
+    /// 2^62 and the shift is at least 33, so adding a zero point of 8 bits cannot overflow an Int32 either.
     @inlinable
     public func scaled(_ accumulator: Int32, zeroPoint: Int32 = 0) -> Int32 {
         let product = Int64(accumulator) &* Int64(multiplier)

@@ -133,7 +133,7 @@ struct OpValidator {
                 Add.multiplierRange.contains(multiplier), .badValue, "multiplier", Int(truncatingIfNeeded: multiplier),
                 Int(Add.multiplierRange.upperBound))
         }
-        try require(Requantizer.shiftRange.contains(op.shift), .badValue, "shift", Int(op.shift), 53)
+        try require(Add.shiftRange.contains(op.shift), .badValue, "shift", Int(op.shift), 53)
     }
 
     private func concat() throws(ModelFileError) {

@@ -129,7 +129,7 @@ struct Lowering {
         var coding = codings[value]!
         for o in accumulatorScales.indices {
             let index = coding.scales.count == 1 ? 0 : o
-            coding.scales[index] = max(coding.scales[index], Float(accumulatorScales[o] * 2.001))
+            coding.scales[index] = max(coding.scales[index], Float(accumulatorScales[o] * 4.001))
         }
         codings[value] = coding
     }

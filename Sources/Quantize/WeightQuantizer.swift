@@ -56,11 +56,11 @@ enum WeightQuantizer {
 }
 
 extension Requantizer {
-    /// The closest representation of a real factor, or nil at 0.5 and above (the shift would be under 32).
+    /// The closest representation of a real factor, or nil at 0.25 and above (the shift would be under 33).
     static func nearest(_ factor: Double) -> Requantizer? {
-        guard factor >= 0, factor < 0.5 else { return nil }
+        guard factor >= 0, factor < 0.25 else { return nil }
         var shift: Int32 = 53
-        while shift > 32, (factor * Double(sign: .plus, exponent: Int(shift), significand: 1)).rounded() >= 0x1p31 {
+        while shift > 33, (factor * Double(sign: .plus, exponent: Int(shift), significand: 1)).rounded() >= 0x1p31 {
             shift -= 1
         }
         let multiplier = (factor * Double(sign: .plus, exponent: Int(shift), significand: 1)).rounded()

@@ -9,7 +9,7 @@ import Testing
         let multipliers: [Int32] = [0, 1, 2, 1 << 30, (1 << 30) + 1, .max - 1, .max]
         for a in accumulators {
             for m in multipliers {
-                for shift: Int32 in 32...53 {
+                for shift: Int32 in 33...53 {
                     for zp: Int32 in [0, 1, 128, 255] {
                         let exact = Int128(zp)
                             + ((Int128(a) * Int128(m) + (Int128(1) << Int128(shift - 1))) >> Int128(shift))
@@ -24,9 +24,9 @@ import Testing
     }
 
     @Test func tiesRoundUp() {
-        // multiplier 2^30, shift 32: a quarter. 2/4 = 0.5 → 1, -2/4 = -0.5 → 0, 6/4 = 1.5 → 2, -6/4 = -1.5 → -1.
-        let quarter = Requantizer(multiplier: 1 << 30, shift: 32)
-        #expect([2, -2, 6, -6].map { quarter.scaled($0) } == [1, 0, 2, -1])
+        // multiplier 2^30, shift 33: an eighth. 4/8 = 0.5 → 1, -4/8 = -0.5 → 0, 12/8 = 1.5 → 2, -12/8 = -1.5 → -1.
+        let eighth = Requantizer(multiplier: 1 << 30, shift: 33)
+        #expect([4, -4, 12, -12].map { eighth.scaled($0) } == [1, 0, 2, -1])
     }
 
     @Test func crcKnownAnswers() {

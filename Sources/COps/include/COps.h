@@ -13,7 +13,7 @@ uint32_t mk_cpu_features(void);
 typedef struct mk_channel {
     int32_t bias;
     int32_t multiplier;  // 0 ..< 2^31
-    int32_t shift;       // 32 ... 53
+    int32_t shift;       // 33 ... 53
     int32_t reserved;    // 0
 } mk_channel;
 

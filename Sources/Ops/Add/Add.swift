@@ -8,6 +8,7 @@ import FixedPoint
 /// 2^56, so the sum is exact in 64 bits. Output may be the same buffer as an input.
 public struct Add: Equatable, Sendable {
     public static let multiplierRange: Range<Int64> = 0..<(1 << 48)
+    public static let shiftRange: ClosedRange<Int32> = 32...53
 
     public var multiplierA: Int64
     public var multiplierB: Int64

@@ -103,41 +103,46 @@ extension Conv3D {
     ) {
         var kernelRows = unsafe InlineArray<225, mk_conv3d_row>(repeating: mk_conv3d_row())
         var conv = unsafe descriptor(buffers: buffers)
-        for row in rows {
-            let z = row / outputExtent.height
-            let y = row % outputExtent.height
-            let count = unsafe gatherRows(z: z, y: y, input: input, buffers: buffers, into: &kernelRows)
-            let offset = rowBuffer ? output.rowOffset(z: 0, y: 0) : output.rowOffset(z: z, y: y)
-            let target = unsafe buffers.output.advanced(by: offset).assumingMemoryBound(to: UInt8.self)
-            unsafe Self.dispatch(
-                isa, &conv, kernelRows: kernelRows, count: count, output: target, layout: output)
-            for block in 0..<output.blocks where !rowBuffer {
-                unsafe output.fillGapsAround(row: row, block: block, base: buffers.output, zeroPoint: outputZeroPoint)
+        // Pointers to the array and the descriptor are taken once: taken per row, both would be copied per row.
+        var rowSpan = unsafe kernelRows.mutableSpan
+        unsafe rowSpan.withUnsafeMutableBufferPointer { kernelRows in
+            unsafe withUnsafePointer(to: &conv) { conv in
+                for row in rows {
+                    let z = row / outputExtent.height
+                    let y = row % outputExtent.height
+                    let count = unsafe gatherRows(z: z, y: y, input: input, buffers: buffers, into: kernelRows)
+                    let offset = rowBuffer ? output.rowOffset(z: 0, y: 0) : output.rowOffset(z: z, y: y)
+                    let target = unsafe buffers.output.advanced(by: offset).assumingMemoryBound(to: UInt8.self)
+                    unsafe Self.dispatch(
+                        isa, conv, kernelRows: UnsafeBufferPointer(rebasing: kernelRows[..<count]), output: target,
+                        layout: output)
+                    for block in 0..<output.blocks where !rowBuffer {
+                        unsafe output.fillGapsAround(
+                            row: row, block: block, base: buffers.output, zeroPoint: outputZeroPoint)
+                    }
+                }
             }
         }
     }
 
     private static func dispatch(
-        _ isa: ISA, _ conv: inout mk_conv3d, kernelRows: borrowing InlineArray<225, mk_conv3d_row>, count: Int,
+        _ isa: ISA, _ conv: UnsafePointer<mk_conv3d>, kernelRows: UnsafeBufferPointer<mk_conv3d_row>,
         output: UnsafeMutablePointer<UInt8>, layout: TensorLayout
     ) {
         let width = Int32(truncatingIfNeeded: layout.extent.width)
-        unsafe kernelRows.span.withUnsafeBufferPointer { rows in
-            let first = rows.baseAddress!
-            switch isa {
-            case .portable:
-                unsafe portableRow(
-                    conv, UnsafeBufferPointer(start: first, count: count), output, layout.blockStride, Int(width))
-            #if arch(x86_64)
-            case .avx2:
-                unsafe mk_conv3d_avx2(&conv, first, Int32(count), output, layout.blockStride, width)
-            case .avx512vnni:
-                unsafe mk_conv3d_avx512vnni(&conv, first, Int32(count), output, layout.blockStride, width)
-            #else
-            default:
-                preconditionFailure("instruction set of another architecture")
-            #endif
-            }
+        let count = Int32(truncatingIfNeeded: kernelRows.count)
+        switch isa {
+        case .portable:
+            unsafe portableRow(conv.pointee, kernelRows, output, layout.blockStride, Int(width))
+        #if arch(x86_64)
+        case .avx2:
+            unsafe mk_conv3d_avx2(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
+        case .avx512vnni:
+            unsafe mk_conv3d_avx512vnni(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
+        #else
+        default:
+            preconditionFailure("instruction set of another architecture")
+        #endif
         }
     }
 
@@ -153,7 +158,7 @@ extension Conv3D {
     /// when the zero point is 0, so they are left out; otherwise they point at the padding row.
     private func gatherRows(
         z: Int, y: Int, input: TensorLayout, buffers: Conv3DBuffers,
-        into rows: inout InlineArray<225, mk_conv3d_row>
+        into rows: UnsafeMutableBufferPointer<mk_conv3d_row>
     ) -> Int {
         var count = 0
         for kz in 0..<kernel.depth {
