@@ -12,4 +12,4 @@ venv=${MKEDGE_BENCH_VENV:-$HOME/.cache/mkedge-bench}
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 "$venv/bin/pip" install -q -r requirements.txt
 grep -m1 "model name" /proc/cpuinfo | sed 's/.*: /machine: /'
-"$venv/bin/python" peers.py "$bench" 5
+"$venv/bin/python" peers.py "$bench" 9
