@@ -53,14 +53,16 @@ let package = Package(
         .testTarget(name: "MKRuntimeTests", dependencies: ["MKRuntime", "TestSupport", "COps", "FixedPoint"]),
         .testTarget(name: "VolumeTests", dependencies: ["Volume", "CNIfTI"]),
         .testTarget(name: "GraphIRTests", dependencies: ["GraphIR"]),
-        .testTarget(name: "QuantizeTests", dependencies: ["Quantize", "GraphIR", "FlatGraph", "Volume", "TestSupport"]),
+        .testTarget(
+            name: "QuantizeTests", dependencies: ["Quantize", "GraphIR", "FlatGraph", "Volume", "TestSupport"]),
         // Runs the built programs as a user would.
         .testTarget(name: "CommandTests", dependencies: ["mkquant", "mkrun", "Volume", "FlatGraph", "TestSupport"]),
     ],
     cLanguageStandard: .gnu11
 )
 
-for target in package.targets where target.type != .test && !["COps", "CHost", "CNIfTI", "TestSupport"].contains(target.name) {
+for target in package.targets
+where target.type != .test && !["COps", "CHost", "CNIfTI", "TestSupport"].contains(target.name) {
     var settings = target.swiftSettings ?? []
     settings.append(.strictMemorySafety())
     target.swiftSettings = settings

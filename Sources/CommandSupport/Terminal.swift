@@ -13,7 +13,9 @@ public enum Terminal {
     }
 
     static func raw(_ text: String) {
-        _ = unsafe text.utf8CString.withUnsafeBufferPointer { unsafe write(STDERR_FILENO, $0.baseAddress!, $0.count - 1) }
+        _ = unsafe text.utf8CString.withUnsafeBufferPointer {
+            unsafe write(STDERR_FILENO, $0.baseAddress!, $0.count - 1)
+        }
     }
 
     public static func clearLine() {

@@ -80,7 +80,9 @@ public indirect enum JSON {
         case .null: return "null"
         case .array(let items):
             guard !items.isEmpty else { return "[]" }
-            let isFlat = items.allSatisfy { if case .object = $0 { false } else if case .array = $0 { false } else { true } }
+            let isFlat = items.allSatisfy {
+                if case .object = $0 { false } else if case .array = $0 { false } else { true }
+            }
             if isFlat { return "[" + items.map { $0.text() }.joined(separator: ", ") + "]" }
             return "[\n" + items.map { inner + $0.text(indent: indent + 2) }.joined(separator: ",\n") + "\n\(outer)]"
         case .object(let fields):

@@ -16,9 +16,7 @@ public struct CRC32C: Sendable {
     }
 
     public mutating func update(_ bytes: UnsafeRawBufferPointer) {
-        for unsafe byte in unsafe bytes {
-            update(byte)
-        }
+        for index in bytes.indices { unsafe update(bytes[index]) }
     }
 
     public static func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt32 {

@@ -18,7 +18,8 @@
             case .badRecord: return "\(spot): a field has an unknown or reserved value"
             case .indexOutOfRange: return "\(spot)=\(value) is out of range (limit \(expected))"
             case .badString: return "\(spot): string at \(value) is outside the strings section or not UTF-8"
-            case .badGraph: return "\(spot)=\(value): \(expected == 0 ? "graph is not in order" : "expected \(expected)")"
+            case .badGraph:
+                return "\(spot)=\(value): \(expected == 0 ? "graph is not in order" : "expected \(expected)")"
             case .badShape: return "\(spot)=\(value) does not fit (expected \(expected))"
             case .badValue: return "\(spot)=\(value) (limit \(expected))"
             case .accumulatorOverflow:

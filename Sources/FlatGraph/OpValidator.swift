@@ -103,7 +103,8 @@ struct OpValidator {
             try require(
                 Requantizer.shiftRange.contains(channel.shift), .badValue, "shift", Int(channel.shift), 53)
             try require(
-                magnitude * 255 + Int64(channel.bias.magnitude) < Int64(1) << 31, .accumulatorOverflow, "channels", o, 0)
+                magnitude * 255 + Int64(channel.bias.magnitude) < Int64(1) << 31, .accumulatorOverflow, "channels", o, 0
+            )
         }
     }
 
@@ -125,7 +126,8 @@ struct OpValidator {
         try require(output.storage == .u8, .badShape, "output storage", Int(output.storage.rawValue), 1)
         for i in 0..<2 {
             try require(
-                input(i).channels == output.channels, .badShape, "channels", Int(input(i).channels), Int(output.channels))
+                input(i).channels == output.channels, .badShape, "channels", Int(input(i).channels),
+                Int(output.channels))
             try requireSameExtent(input(i))
         }
         for multiplier in [op.multiplierA, op.multiplierB] {

@@ -5,7 +5,8 @@ import FixedPoint
 enum SectionTable {
     static func read(_ file: ByteView) throws(ModelFileError) -> InlineArray<13, ByteView> {
         try checkHeader(file)
-        var sections = unsafe InlineArray<13, ByteView>(repeating: ByteView(UnsafeRawBufferPointer(start: nil, count: 0)))
+        var sections = unsafe InlineArray<13, ByteView>(
+            repeating: ByteView(UnsafeRawBufferPointer(start: nil, count: 0)))
         var end = MKQ.headerBytes + Section.allCases.count * MKQ.sectionEntryBytes
         for section in Section.allCases {
             let entry = MKQ.headerBytes + (Int(section.rawValue) - 1) * MKQ.sectionEntryBytes
@@ -50,7 +51,8 @@ enum SectionTable {
     ) throws(ModelFileError) -> ByteView {
         func fail(_ field: StaticString, _ value: UInt64, _ expected: Int) -> ModelFileError {
             ModelFileError(
-                .badSectionTable, section.place, field: field, value: Int(truncatingIfNeeded: value), expected: expected)
+                .badSectionTable, section.place, field: field, value: Int(truncatingIfNeeded: value), expected: expected
+            )
         }
         guard file.u32(entry) == section.rawValue else {
             throw fail("kind", UInt64(file.u32(entry)), Int(section.rawValue))

@@ -42,8 +42,8 @@ struct ConfigCheck {
         try check(layer.stride == 1, "\(at).stride", "\(layer.stride)", "1")
         let same = layer.dilation * (layer.kernel_size - 1) / 2
         try check(
-            layer.padding == same, "\(at).padding", "\(layer.padding)",
-            "\(same) for kernel_size \(layer.kernel_size) and dilation \(layer.dilation)")
+            (0...same).contains(layer.padding), "\(at).padding", "\(layer.padding)",
+            "0...\(same) for kernel_size \(layer.kernel_size) and dilation \(layer.dilation)")
     }
 
     private func isOrientation(_ text: String) -> Bool {

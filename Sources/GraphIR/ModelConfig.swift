@@ -1,6 +1,6 @@
 /// `model.json`: the layer list of a MeshNet as brainchop publishes it, and our own keys under "mkedge".
 public struct ModelConfig: Equatable, Sendable {
-    /// One convolution of stride 1, whose padding keeps the size. Channel counts may be placeholders (-1): the weights
+    /// One convolution of stride 1, whose padding keeps the size or eats the border. Channel counts may be placeholders (-1): the weights
     /// decide.
     public struct Layer: Equatable, Sendable {
         public var in_channels: Int

@@ -27,7 +27,8 @@ public enum ProcessMemory {
         defer { close(descriptor) }
         var text = [UInt8](repeating: 0, count: 4096)
         let count = unsafe text.withUnsafeMutableBytes { unsafe read(descriptor, $0.baseAddress, $0.count) }
-        for line in text.prefix(max(0, count)).split(separator: UInt8(ascii: "\n")) where line.starts(with: "VmHWM:".utf8) {
+        for line in text.prefix(max(0, count)).split(separator: UInt8(ascii: "\n"))
+        where line.starts(with: "VmHWM:".utf8) {
             let digits = line.filter { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
             return (Int(String(decoding: digits, as: UTF8.self)) ?? 0) * 1024
         }

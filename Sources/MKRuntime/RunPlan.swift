@@ -42,11 +42,13 @@ public struct RunPlan: Sendable {
         self.threads = threads
         self.volume = volume
         windows = mode == .windows ? try Self.windowAxes(file, volume) : []
-        extent = mode == .windows
+        extent =
+            mode == .windows
             ? Extent(depth: windows[0].patch, height: windows[1].patch, width: windows[2].patch) : volume
         layouts = try Self.layouts(file, extent)
         let last = file.opCount - 1
         scoreTensor = file.operand(file.op(last), 0)
+        try Self.checkScores(layouts[scoreTensor].extent, within: extent, mode)
         tail = !materializeScores && Self.canFuseHead(file) ? last - 1 : last
         var buffers = Self.buffers(file, layouts, tail: tail, threads: threads)
         if mode == .windows {
@@ -88,6 +90,16 @@ public struct RunPlan: Sendable {
         return axes
     }
 
+    /// A network without padding labels only the middle of the volume; the rest stays background.
+    private static func checkScores(
+        _ scores: Extent, within extent: Extent, _ mode: ExecutionMode
+    ) throws(RuntimeError) {
+        let eaten = [
+            extent.depth - scores.depth, extent.height - scores.height, extent.width - scores.width,
+        ]
+        if mode == .windows, let most = eaten.max(), most > 0 { throw RuntimeError(.windowsShrink, need: most) }
+    }
+
     private static func layouts(_ file: ModelFile, _ extent: Extent) throws(RuntimeError) -> [TensorLayout] {
         var pads = [Int](repeating: 0, count: file.tensorCount)
         for index in 0..<file.opCount {
@@ -124,7 +136,8 @@ public struct RunPlan: Sendable {
     /// The last convolution can feed argmax one row at a time when it is pointwise and nobody else reads its output.
     private static func canFuseHead(_ file: ModelFile) -> Bool {
         let last = file.opCount - 1
-        guard last >= 1, file.op(last - 1).kind == .conv3d, Int(file.op(last - 1).output) == file.operand(file.op(last), 0)
+        guard last >= 1, file.op(last - 1).kind == .conv3d,
+            Int(file.op(last - 1).output) == file.operand(file.op(last), 0)
         else { return false }
         return file.conv3D(file.op(last - 1)).isPointwise
     }
@@ -135,10 +148,13 @@ public struct RunPlan: Sendable {
         let inPlace = inPlaceTargets(file, layouts)
         var result: [PlannedBuffer] = []
         for tensor in 0..<file.tensorCount where inPlace[tensor] == nil {
-            guard file.tensor(tensor).storage != .labels, let life = lifetime(tensor, file, inPlace, tail) else { continue }
+            guard file.tensor(tensor).storage != .labels, let life = lifetime(tensor, file, inPlace, tail) else {
+                continue
+            }
             result.append(
                 PlannedBuffer(
-                    use: .tensor(tensor), bytes: layouts[tensor].byteCount, first: life.lowerBound, last: life.upperBound))
+                    use: .tensor(tensor), bytes: layouts[tensor].byteCount, first: life.lowerBound,
+                    last: life.upperBound))
         }
         for index in 0..<file.opCount where file.op(index).kind == .conv3d {
             let bytes = file.conv3D(file.op(index)).scratchBytes(input: layouts[file.operand(file.op(index), 0)])
@@ -198,6 +214,7 @@ public struct RunPlan: Sendable {
         let scores = file.operand(file.op(file.opCount - 1), 0)
         let full = layouts[scores]
         return TensorLayout(
-            channels: full.channels, extent: Extent(depth: 1, height: 1, width: full.extent.width), element: full.element)
+            channels: full.channels, extent: Extent(depth: 1, height: 1, width: full.extent.width),
+            element: full.element)
     }
 }

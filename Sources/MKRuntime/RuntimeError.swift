@@ -8,6 +8,8 @@ public struct RuntimeError: Error, Equatable, Sendable {
         case volumeTooSmall
         case volumeTooLarge
         case noWindowScheme
+        /// need: what the network eats of each window's border
+        case windowsShrink
         case windowWeightsTooLarge
         /// a buffer's guard bytes were overwritten by the op before `index`: a fault of ours
         case guardOverwritten
@@ -36,6 +38,8 @@ public struct RuntimeError: Error, Equatable, Sendable {
             case .volumeTooSmall: "op \(index): the volume is smaller than its kernel (output size \(need))"
             case .volumeTooLarge: "volume of \(have) voxels is too large (limit \(need))"
             case .noWindowScheme: "the model file has no window scheme: only whole-volume execution is possible"
+            case .windowsShrink:
+                "the network eats the border of its input (\(need) voxels): only whole-volume execution is possible"
             case .windowWeightsTooLarge: "window overlap: weights of one voxel sum to \(have) (limit \(need))"
             case .guardOverwritten: "internal error: op \(index) wrote outside its buffer"
             case .cancelled: "cancelled"

@@ -37,7 +37,8 @@ extension Session {
         guard from < to else { return }
         for lane in 0..<4 where block * 4 + lane < layout.channels {
             let channel = block * 4 + lane
-            let source = unsafe codes.baseAddress! + ((channel * volume.depth + z) * volume.height + y) * volume.width + x0
+            let source =
+                unsafe codes.baseAddress! + ((channel * volume.depth + z) * volume.height + y) * volume.width + x0
             for x in from..<to { unsafe target[x * 4 + lane] = source[x] }
         }
     }

@@ -69,7 +69,8 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
             let layouts = tensors.map { plan.layouts[$0] }
             return Step(
                 op: op, conv: conv, concat: op.kind == .concat ? Concat(channels: layouts.map(\.channels)) : nil,
-                inputs: tensors.map(offset), inputLayouts: layouts, output: offset(Int(op.output)), paddingRow: hasRow ? plan.offset(of: .paddingRow(index)) : nil)
+                inputs: tensors.map(offset), inputLayouts: layouts, output: offset(Int(op.output)),
+                paddingRow: hasRow ? plan.offset(of: .paddingRow(index)) : nil)
         }
     }
 
@@ -107,9 +108,17 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
             guard progress(index + 1, total) else { throw RuntimeError(.cancelled) }
         }
         let argmax = Argmax(classes: file.classCount)
-        let rowBytes = plan.volume.width * argmax.labelBytes
+        let volume = plan.volume
+        let scored = plan.layouts[plan.scoreTensor].extent
+        if scored != volume { unsafe labels.initializeMemory(as: UInt8.self, repeating: 0) }
+        // What a network without padding does not label is a border of equal width on both sides.
+        let (z0, y0, x0) = (
+            (volume.depth - scored.depth) / 2, (volume.height - scored.height) / 2, (volume.width - scored.width) / 2
+        )
         unsafe forEachScoreRow(parallel) { row, scores, layout in
-            unsafe argmax.run(scores: scores, layout: layout, labels: labels.baseAddress! + row * rowBytes)
+            let line = (row / scored.height + z0) * volume.height + row % scored.height + y0
+            let offset = (line * volume.width + x0) * argmax.labelBytes
+            unsafe argmax.run(scores: scores, layout: layout, labels: labels.baseAddress! + offset)
         }
         try checkGuards(after: plan.tail)
         _ = progress(total, total)

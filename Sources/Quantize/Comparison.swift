@@ -55,12 +55,29 @@ public struct Comparison: Sendable {
         }
         var found: [LayerDifference] = []
         let last = Double(graph.nodes.count)
-        floatLabels = FloatExecutor(graph).run(input) { (index, tensor) throws(Never) in
+        var scored = input.size
+        let labels = FloatExecutor(graph).run(input) { (index, tensor) throws(Never) in
             report(Double(index + 1) / last)
+            scored = tensor.size
             guard let integer = codes.removeValue(forKey: index), let op = nodes.firstIndex(of: index) else { return }
             found.append(Self.difference(op, file, integer, tensor))
         }
         layers = found
+        floatLabels = Self.centred(labels, scored, in: input.size)
+    }
+
+    /// Labels of a network without padding as the runtime writes them: the border that it eats is background.
+    private static func centred(_ labels: [UInt16], _ size: Size3, in volume: Size3) -> [UInt16] {
+        guard size != volume else { return labels }
+        var result = [UInt16](repeating: 0, count: volume.count)
+        let x0 = (volume.width - size.width) / 2
+        for row in 0..<(size.depth * size.height) {
+            let z = row / size.height + (volume.depth - size.depth) / 2
+            let y = row % size.height + (volume.height - size.height) / 2
+            let start = (z * volume.height + y) * volume.width + x0
+            for x in 0..<size.width { result[start + x] = labels[row * size.width + x] }
+        }
+        return result
     }
 
     private static func difference(

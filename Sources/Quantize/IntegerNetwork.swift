@@ -120,7 +120,8 @@ public final class IntegerNetwork {
         var result: [Int32] = []
         result.reserveCapacity(layout.extent.voxels)
         for row in 0..<layout.extent.rows {
-            let start = layout.rowOffset(block: channel / perBlock, z: 0, y: row) + (channel % perBlock) * (4 / perBlock)
+            let start =
+                layout.rowOffset(block: channel / perBlock, z: 0, y: row) + (channel % perBlock) * (4 / perBlock)
             for x in 0..<layout.extent.width {
                 result.append(
                     layout.element == .u8

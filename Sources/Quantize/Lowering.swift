@@ -70,7 +70,9 @@ struct Lowering {
     }
 
     private func isScores(_ value: ValueID) -> Bool {
-        guard let producer = graph.nodes.first(where: { $0.output == value }), case .conv3d = producer.op else { return false }
+        guard let producer = graph.nodes.first(where: { $0.output == value }), case .conv3d = producer.op else {
+            return false
+        }
         return graph.consumers(of: value).contains { graph.nodes[$0].op == .argmax }
     }
 

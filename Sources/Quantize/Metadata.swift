@@ -1,6 +1,6 @@
 import FlatGraph
-import GraphIR
 import Glibc
+import GraphIR
 
 /// Everything of a model file but the graph, from the configuration.
 public enum Metadata {
@@ -15,7 +15,8 @@ public enum Metadata {
         let names = config.channelNames ?? (0..<inputChannels).map { inputChannels == 1 ? "image" : "channel\($0)" }
         guard names.count == inputChannels else {
             throw QuantizeError(
-                layer: "input", message: "the network has \(inputChannels) channels but the configuration names \(names.count)")
+                layer: "input",
+                message: "the network has \(inputChannels) channels but the configuration names \(names.count)")
         }
         for name in names { builder.addChannelName(name) }
         for index in 0..<classes {

@@ -42,8 +42,7 @@ extension HeaderParser {
         let lower = path.lowercased()
         if lower.hasSuffix(".img") || lower.hasSuffix(".img.gz") { return path }
         let stem = String(path.dropLast(lower.hasSuffix(".gz") ? 7 : 4))
-        for suffix in [".img", ".img.gz", ".IMG", ".IMG.gz", ".IMG.GZ"] where InputFile.exists(stem + suffix)
-        {
+        for suffix in [".img", ".img.gz", ".IMG", ".IMG.gz", ".IMG.GZ"] where InputFile.exists(stem + suffix) {
             return stem + suffix
         }
         throw fail("no image file \(stem).img or \(stem).img.gz beside the header")

@@ -149,8 +149,7 @@ struct HeaderParser {
         return index
     }
 
-    private mutating func checkScaling(_ raw: RawHeader) throws(VolumeError) -> (slope: Double, inter: Double)
-    {
+    private mutating func checkScaling(_ raw: RawHeader) throws(VolumeError) -> (slope: Double, inter: Double) {
         let slope = raw.real(.sclSlope)
         let inter = raw.real(.sclInter)
         if slope == 0 { return (1, 0) }

@@ -20,7 +20,8 @@ public struct ModelGrid: Sendable {
         let codes = String(decoding: letters, as: UTF8.self)
         guard let map = AxisMap(stored: header.axisCodes, model: codes) else {
             throw VolumeError(
-                exitCode: 4, file: header.path, message: "orientation=\(header.axisCodes) cannot be turned into \(codes)")
+                exitCode: 4, file: header.path,
+                message: "orientation=\(header.axisCodes) cannot be turned into \(codes)")
         }
         axisMap = map
         let spacing = SIMD3(Double(record.spacing.0), Double(record.spacing.1), Double(record.spacing.2)) / 1000

@@ -46,7 +46,8 @@ private struct NumberReader: VoxelVisitor {
                         blend(real(x + y + z.lower), real(x + y + z.upper), z.share)
                     }
                     func row(_ x: Int) -> Double { blend(column(x, y.lower), column(x, y.upper), y.share) }
-                    let value = grid.interpolates
+                    let value =
+                        grid.interpolates
                         ? blend(row(x.lower), row(x.upper), x.share) : real(x.lower + y.lower + z.lower)
                     result.append(map.number(value))
                 }

@@ -28,7 +28,8 @@ public struct Segmentation {
         let codes = try read(model, headers, plan, progress, &warnings)
         let labelBytes = Argmax(classes: model.file.classCount).labelBytes
         let voxels = plan.run.volume.voxels
-        guard let labels = Arena(byteCount: voxels * labelBytes), let arena = Arena(byteCount: plan.run.arenaBytes) else {
+        guard let labels = Arena(byteCount: voxels * labelBytes), let arena = Arena(byteCount: plan.run.arenaBytes)
+        else {
             throw BudgetError(file: headers[0].path, limit: 0, needs: [(plan.run.mode, plan.totalBytes)])
         }
         let session = try unsafe Session(file: model.file, plan: plan.run, arena: arena.bytes, isa: isa)
@@ -37,7 +38,8 @@ public struct Segmentation {
             labels: labels.bytes, parallel: pool,
             progress: { progress("segmenting", Double($0) / Double($1)) })
         return Segmentation(
-            labels: labels, labelBytes: labelBytes, plan: plan, header: headers[0], file: model.file, warnings: warnings)
+            labels: labels, labelBytes: labelBytes, plan: plan, header: headers[0], file: model.file, warnings: warnings
+        )
     }
 
     private static func read(

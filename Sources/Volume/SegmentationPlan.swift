@@ -76,7 +76,8 @@ public struct SegmentationPlan: Sendable {
         }.max()!
         let labels = Item(
             name: "labels", bytes: run.volume.voxels * Argmax(classes: file.classCount).labelBytes)
-        let writer = LabelWriter.bytesNeeded(headers[0], values: file.labelValues)
+        let writer =
+            LabelWriter.bytesNeeded(headers[0], values: file.labelValues)
             + headers[0].dims.x * headers[0].dims.y * 2
         return [
             ("reading", [process, weights, Item(name: "voxels", bytes: voxels), codes]),

@@ -60,12 +60,16 @@ struct Compare: ParsableCommand {
         JSON.object([
             ("agreement", .number(comparison.agreement)),
             ("mean_foreground_dice", comparison.meanForegroundDice.map { .number($0) } ?? .null),
-            ("layers", .array(comparison.layers.map { layer in
-                .object([
-                    ("name", .string(layer.name)), ("sqnr_db", .number(layer.sqnr)),
-                    ("largest_error", .number(Double(layer.worst))),
-                ])
-            })),
+            (
+                "layers",
+                .array(
+                    comparison.layers.map { layer in
+                        .object([
+                            ("name", .string(layer.name)), ("sqnr_db", .number(layer.sqnr)),
+                            ("largest_error", .number(Double(layer.worst))),
+                        ])
+                    })
+            ),
         ]).text()
     }
 }

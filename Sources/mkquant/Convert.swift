@@ -34,7 +34,9 @@ struct Convert: ParsableCommand {
 
     func validate() throws {
         guard !calibrate.isEmpty else { throw ValidationError("--calibrate needs at least one volume") }
-        guard crop == 0 || (16...512).contains(crop) else { throw ValidationError("--crop \(crop) (must be 0 or 16...512)") }
+        guard crop == 0 || (16...512).contains(crop) else {
+            throw ValidationError("--crop \(crop) (must be 0 or 16...512)")
+        }
         guard (1...64).contains(threads) else { throw ValidationError("--threads \(threads) (must be 1...64)") }
         if let check, !(0...1).contains(check) { throw ValidationError("--check \(check) (must be 0...1)") }
     }
@@ -80,8 +82,10 @@ struct Convert: ParsableCommand {
         progress.finish()
         if let check, comparison.agreement < check {
             throw CommandError(
-                .fidelity, "\(source.checkpoint): float and integer labels agree on "
-                    + "\(Format.fixed(comparison.agreement, 6)) of the voxels (must be \(check) or more); nothing written")
+                .fidelity,
+                "\(source.checkpoint): float and integer labels agree on "
+                    + "\(Format.fixed(comparison.agreement, 6)) of the voxels (must be \(check) or more); nothing written"
+            )
         }
         try WholeFile.write(
             model.bytes, to: output, overwrite: overwrite, inputs: [source.checkpoint, source.config] + calibrate)

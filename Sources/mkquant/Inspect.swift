@@ -1,7 +1,7 @@
 import ArgumentParser
 import CommandSupport
-import FlatGraph
 import FixedPoint
+import FlatGraph
 import HostRuntime
 
 struct Inspect: ParsableCommand {

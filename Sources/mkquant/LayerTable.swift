@@ -31,7 +31,8 @@ struct LayerTable {
                 high: layer.floatHigh, codedLow: coding.low, codedHigh: coding.high, sqnr: layer.sqnr, weightBytes: 0,
                 multiplyAdds: 0)
             if let conv = convolution(named: layer.name) {
-                row.kind = "conv \(conv.kernel.width)³ d\(conv.dilation.width)" + (node.op.name == "relu" ? " relu" : "")
+                row.kind =
+                    "conv \(conv.kernel.width)³ d\(conv.dilation.width)" + (node.op.name == "relu" ? " relu" : "")
                 row.weightBytes = conv.weights.count
                 row.multiplyAdds = conv.multiplyAddsPerVoxel
             }
@@ -71,15 +72,20 @@ struct LayerTable {
             ("model", .string(path)), ("bytes", .integer(model.bytes.count)),
             ("parameters", .integer(graph.parameterCount)), ("agreement", .number(comparison.agreement)),
             ("mean_foreground_dice", comparison.meanForegroundDice.map { .number($0) } ?? .null),
-            ("layers", .array(rows.map { row in
-                .object([
-                    ("name", .string(row.name)), ("op", .string(row.kind)), ("channels", .integer(row.channels)),
-                    ("float_range", .array([.number(Double(row.low)), .number(Double(row.high))])),
-                    ("coded_range", .array([.number(Double(row.codedLow)), .number(Double(row.codedHigh))])),
-                    ("sqnr_db", .number(row.sqnr)), ("weight_bytes", .integer(row.weightBytes)),
-                    ("multiply_adds_per_voxel", .integer(row.multiplyAdds)),
-                ])
-            })),
+            (
+                "layers",
+                .array(
+                    rows.map { row in
+                        .object([
+                            ("name", .string(row.name)), ("op", .string(row.kind)),
+                            ("channels", .integer(row.channels)),
+                            ("float_range", .array([.number(Double(row.low)), .number(Double(row.high))])),
+                            ("coded_range", .array([.number(Double(row.codedLow)), .number(Double(row.codedHigh))])),
+                            ("sqnr_db", .number(row.sqnr)), ("weight_bytes", .integer(row.weightBytes)),
+                            ("multiply_adds_per_voxel", .integer(row.multiplyAdds)),
+                        ])
+                    })
+            ),
         ])
     }
 }

@@ -13,10 +13,11 @@ struct ModelDescription {
             "\(model.path): \(file.string(file.record.name)), format \(MKQ.versionMajor).\(MKQ.versionMinor), "
                 + "\(model.byteCount) bytes, CRC-32C \(Format.hex(model.checksum))",
             inputText, Format.table(opRows), Format.table(tensorRows), labelText,
-            Format.table((0..<file.count(.provenance)).map { index in
-                let pair = file.provenance(index)
-                return [file.string(pair.key) + ":  " + file.string(pair.value)]
-            }),
+            Format.table(
+                (0..<file.count(.provenance)).map { index in
+                    let pair = file.provenance(index)
+                    return [file.string(pair.key) + ":  " + file.string(pair.value)]
+                }),
             Format.table(sectionRows),
         ].joined(separator: "\n\n")
     }
@@ -40,7 +41,8 @@ struct ModelDescription {
     private var inputText: String {
         let r = file.record
         let channels = (0..<file.count(.channelNames)).map { file.string(file.channelName($0)) }
-        let window = r.windowScheme == .none
+        let window =
+            r.windowScheme == .none
             ? "none (whole volume only)"
             : "\(r.windowScheme) \(r.patch.0) x \(r.patch.1) x \(r.patch.2), overlap \(Double(r.overlapPerMille) / 1000), "
                 + "\(r.windowWeight)"
@@ -63,7 +65,8 @@ struct ModelDescription {
                 return [
                     "\(index)", "\(op.kind)", file.string(op.name), inputs, "\(op.output)",
                     isConv ? "\(op.kernel.0)x\(op.kernel.1)x\(op.kernel.2)" : "",
-                    isConv ? "\(op.dilation.0)" : "", isConv ? "\(op.padding.0)" : "", isConv ? weightsChecksum(op) : "",
+                    isConv ? "\(op.dilation.0)" : "", isConv ? "\(op.padding.0)" : "",
+                    isConv ? weightsChecksum(op) : "",
                 ]
             }
     }
@@ -78,12 +81,14 @@ struct ModelDescription {
             + (0..<file.tensorCount).map { index in
                 let tensor = file.tensor(index)
                 let scales = (0..<Int(tensor.scaleCount)).map { file.scale(Int(tensor.scaleOffset) + $0) }
-                let scale = scales.count > 1 ? "\(scales.min()!) ... \(scales.max()!)" : scales.first.map { "\($0)" } ?? ""
+                let scale =
+                    scales.count > 1 ? "\(scales.min()!) ... \(scales.max()!)" : scales.first.map { "\($0)" } ?? ""
                 return [
                     "\(index)", file.string(tensor.name), "\(tensor.storage)", "\(tensor.channels)",
                     "\(tensor.zeroPoint)",
                     tensor.storage == .labels
-                        ? "" : "\(Format.fixed(Double(tensor.low), 3)) ... \(Format.fixed(Double(tensor.high), 3))", scale,
+                        ? "" : "\(Format.fixed(Double(tensor.low), 3)) ... \(Format.fixed(Double(tensor.high), 3))",
+                    scale,
                 ]
             }
     }
@@ -117,18 +122,30 @@ struct ModelDescription {
             ("orientation", .string(orientation)),
             ("spacing_mm", .array([r.spacing.0, r.spacing.1, r.spacing.2].map { .number(Double($0) / 1000) })),
             ("channels", .array((0..<file.count(.channelNames)).map { .string(file.string(file.channelName($0))) })),
-            ("ops", .array((0..<file.opCount).map(opJSON))), ("tensors", .array((0..<file.tensorCount).map(tensorJSON))),
+            ("ops", .array((0..<file.opCount).map(opJSON))),
+            ("tensors", .array((0..<file.tensorCount).map(tensorJSON))),
             ("labels", .array((0..<file.classCount).map(labelJSON))),
-            ("provenance", .object((0..<file.count(.provenance)).map { index in
-                let pair = file.provenance(index)
-                return (file.string(pair.key), .string(file.string(pair.value)))
-            })),
-            ("sections", .object(Section.allCases.map { section in
-                ("\(section)", .object([
-                    ("bytes", .integer(file.section(section).count)),
-                    ("crc32c", .string(Format.hex(unsafe CRC32C.checksum(file.section(section).bytes)))),
-                ]))
-            })),
+            (
+                "provenance",
+                .object(
+                    (0..<file.count(.provenance)).map { index in
+                        let pair = file.provenance(index)
+                        return (file.string(pair.key), .string(file.string(pair.value)))
+                    })
+            ),
+            (
+                "sections",
+                .object(
+                    Section.allCases.map { section in
+                        (
+                            "\(section)",
+                            .object([
+                                ("bytes", .integer(file.section(section).count)),
+                                ("crc32c", .string(Format.hex(unsafe CRC32C.checksum(file.section(section).bytes)))),
+                            ])
+                        )
+                    })
+            ),
         ])
     }
 
@@ -153,9 +170,13 @@ struct ModelDescription {
         return .object([
             ("name", .string(file.string(tensor.name))), ("storage", .string("\(tensor.storage)")),
             ("channels", .integer(Int(tensor.channels))), ("zero_point", .integer(Int(tensor.zeroPoint))),
-            ("scales", .array((0..<Int(tensor.scaleCount)).map {
-                .number(Double(file.scale(Int(tensor.scaleOffset) + $0)))
-            })),
+            (
+                "scales",
+                .array(
+                    (0..<Int(tensor.scaleCount)).map {
+                        .number(Double(file.scale(Int(tensor.scaleOffset) + $0)))
+                    })
+            ),
         ])
     }
 

@@ -53,7 +53,8 @@ struct NetworkInput {
             if crop > 0 { volume = volume.centralCrop(crop) }
             let codes = volume.header.axisCodes
             guard let map = AxisMap(stored: codes, model: config.orientation) else {
-                throw CommandError(.badImage, "\(path): orientation \(codes) cannot be turned into \(config.orientation)")
+                throw CommandError(
+                    .badImage, "\(path): orientation \(codes) cannot be turned into \(config.orientation)")
             }
             let grid = try GridMap(
                 path: path, inputSize: map.modelSize(of: volume.dims),

@@ -43,13 +43,18 @@ struct Eval: ParsableCommand {
             ("mean_foreground_dice", agreement.meanForegroundDice.map { .number($0) } ?? .null),
             ("foreground_labels", .integer(agreement.foregroundCount)),
             ("voxel_agreement", .number(agreement.voxelAgreement)),
-            ("labels", .array(agreement.labels.map { label in
-                .object([
-                    ("label", .integer(Int(label.label))), ("reference_voxels", .integer(label.referenceVoxels)),
-                    ("prediction_voxels", .integer(label.predictionVoxels)),
-                    ("dice", label.dice.map { .number($0) } ?? .null),
-                ])
-            })),
+            (
+                "labels",
+                .array(
+                    agreement.labels.map { label in
+                        .object([
+                            ("label", .integer(Int(label.label))),
+                            ("reference_voxels", .integer(label.referenceVoxels)),
+                            ("prediction_voxels", .integer(label.predictionVoxels)),
+                            ("dice", label.dice.map { .number($0) } ?? .null),
+                        ])
+                    })
+            ),
         ]).text()
     }
 }

@@ -38,7 +38,8 @@ struct Info: ParsableCommand {
     private func printModel(_ model: MappedModel) {
         let file = model.file
         let record = file.record
-        let orientation = String(decoding: [record.orientation.0, record.orientation.1, record.orientation.2], as: UTF8.self)
+        let orientation = String(
+            decoding: [record.orientation.0, record.orientation.1, record.orientation.2], as: UTF8.self)
         let channels = (0..<file.count(.channelNames)).map { file.string(file.channelName($0)) }
         print(
             """

@@ -42,8 +42,12 @@ struct RunReport {
         for (index, voxels) in result.classVoxels.enumerated() {
             let label = file.label(index)
             let name = file.string(label.name)
-            let cell = name.contains(",") || name.contains("\"") ? "\"" + name.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\"" : name
-            text += "\(headers[0].path),\(label.value),\(cell),\(voxels),"
+            let cell =
+                name.contains(",") || name.contains("\"")
+                ? "\"" + name.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\""
+                : name
+            text +=
+                "\(headers[0].path),\(label.value),\(cell),\(voxels),"
                 + "\(Format.fixed(millilitres(voxels) * 1000, 3)),\(Format.fixed(millilitres(voxels), 6))\n"
         }
         return text

@@ -28,7 +28,8 @@ struct Segment: ParsableCommand {
     @Option(help: "Write voxels and volume of every label as CSV.") var stats: String?
     @Flag(help: "Print the plan and its exact bytes; read no voxel.") var dryRun = false
     @Option(help: "Which volume of a 4D file (from 0).") var volume: Int?
-    @Option(help: "Axis codes such as RAS, for images that do not tell their orientation.") var assumeOrientation: String?
+    @Option(help: "Axis codes such as RAS, for images that do not tell their orientation.") var assumeOrientation:
+        String?
     @Flag(help: "No progress on stderr.") var quiet = false
 
     func validate() throws {
@@ -63,7 +64,8 @@ struct Segment: ParsableCommand {
             })
         let output = output!
         try result.write(
-            to: output, overwrite: overwrite, description: "\(Version.text) \(mapped.file.string(mapped.file.record.name))",
+            to: output, overwrite: overwrite,
+            description: "\(Version.text) \(mapped.file.string(mapped.file.record.name))",
             progress: { stage, fraction in
                 progress.update(stage, fraction)
                 return true
@@ -86,7 +88,8 @@ struct Segment: ParsableCommand {
             let parts = image.split(separator: "=", maxSplits: 1).map(String.init)
             let isNamed = parts.count == 2 && names.contains(parts[0])
             guard isNamed || names.count == 1 else {
-                throw CommandError(.usage, "\(image): name the channel, as NAME=FILE (channels: \(names.joined(separator: ", ")))")
+                throw CommandError(
+                    .usage, "\(image): name the channel, as NAME=FILE (channels: \(names.joined(separator: ", ")))")
             }
             let name = isNamed ? parts[0] : names[0]
             guard paths.updateValue(isNamed ? parts[1] : image, forKey: name) == nil else {

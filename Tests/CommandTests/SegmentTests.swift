@@ -60,7 +60,10 @@ import Testing
                     let out = bench.scratch.file("labels.nii.gz")
                     let run = try Tool.run(
                         "mkrun",
-                        ["segment", bench.model, bench.volume, "-o", out, "--mode", mode, "--threads", threads, "--overwrite"],
+                        [
+                            "segment", bench.model, bench.volume, "-o", out, "--mode", mode, "--threads", threads,
+                            "--overwrite",
+                        ],
                         environment: ["MKEDGE_ISA": isa])
                     if run.status == 2, run.errors.contains("this CPU does not have it") { continue }
                     #expect(run.status == 0, "\(run.errors)")
@@ -92,9 +95,11 @@ import Testing
         let json = bench.scratch.file("report.json")
         let out = bench.scratch.file("large_labels.nii.gz")
         let exact = try Tool.run(
-            "mkrun", ["segment", bench.model, image, "-o", out, "--mode", "whole", "--memory", "\(planned)", "--json", json])
+            "mkrun",
+            ["segment", bench.model, image, "-o", out, "--mode", "whole", "--memory", "\(planned)", "--json", json])
         #expect(exact.status == 0, "\(exact.errors)")
-        let report = try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: json))) as! [String: Any]
+        let report =
+            try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: json))) as! [String: Any]
         #expect((report["planned_bytes"] as! Int) == planned)
         let peak = report["peak_resident_bytes"] as! Int
         #expect(peak <= planned)
@@ -119,7 +124,8 @@ import Testing
         #expect((graph["ops"] as! [Any]).count == 4 && (graph["name"] as! String) == "test")
         #expect(try Tool.run("mkquant", ["inspect", bench.model]).output.contains("checkpoint sha256"))
         let compare = try Tool.run(
-            "mkquant", ["compare", bench.checkpoint, "--config", bench.config, "--model", bench.model, bench.volume, "--json"])
+            "mkquant",
+            ["compare", bench.checkpoint, "--config", bench.config, "--model", bench.model, bench.volume, "--json"])
         let fidelity = try JSONSerialization.jsonObject(with: Data(compare.output.utf8)) as! [String: Any]
         #expect((fidelity["agreement"] as! Double) > 0.9)
         #expect((fidelity["layers"] as! [Any]).count == 3)

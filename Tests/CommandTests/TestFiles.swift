@@ -9,7 +9,9 @@ enum TestFiles {
         origin: [Float] = [0, 0, 0]
     ) -> [UInt8] {
         var header = [UInt8](repeating: 0, count: 352)
-        func put<T>(_ value: T, _ at: Int) { withUnsafeBytes(of: value) { header.replaceSubrange(at..<(at + $0.count), with: $0) } }
+        func put<T>(_ value: T, _ at: Int) {
+            withUnsafeBytes(of: value) { header.replaceSubrange(at..<(at + $0.count), with: $0) }
+        }
         put(Int32(348), 0)
         for (index, value) in ([3] + dims + [1, 1, 1, 1]).enumerated() { put(Int16(value), 40 + 2 * index) }
         put(Int16(2), 70)  // uint8
@@ -28,7 +30,8 @@ enum TestFiles {
     }
 
     static func volume(_ edge: Int = 20) -> [UInt8] {
-        nifti((0..<(edge * edge * edge)).map { UInt8(truncatingIfNeeded: $0 &* 7 ^ $0 >> 5) }, dims: [edge, edge, edge])
+        nifti(
+            (0..<(edge * edge * edge)).map { UInt8(truncatingIfNeeded: $0 &* 7 ^ $0 >> 5) }, dims: [edge, edge, edge])
     }
 
     static let layers = [(1, 4, 3, 1), (4, 4, 3, 2), (4, 3, 1, 1)]
@@ -60,7 +63,8 @@ enum TestFiles {
                 let value = shape.count == 1 ? 0.05 : shape[0] == 3 ? head[index] : random
                 withUnsafeBytes(of: value) { data += $0 }
             }
-            entries.append("\"\(name)\":{\"dtype\":\"F32\",\"shape\":\(shape),\"data_offsets\":[\(start),\(data.count)]}")
+            entries.append(
+                "\"\(name)\":{\"dtype\":\"F32\",\"shape\":\(shape),\"data_offsets\":[\(start),\(data.count)]}")
         }
         for (index, (input, output, kernel, _)) in layers.enumerated() {
             add("model.\(2 * index).weight", [output, input, kernel, kernel, kernel])

@@ -12,7 +12,9 @@ struct Tool {
         let bundle = CommandLine.arguments[0]
         var url = URL(fileURLWithPath: bundle).deletingLastPathComponent()
         for _ in 0..<6 {
-            if FileManager.default.isExecutableFile(atPath: url.appendingPathComponent("mkrun").path) { return url.path }
+            if FileManager.default.isExecutableFile(atPath: url.appendingPathComponent("mkrun").path) {
+                return url.path
+            }
             url = url.deletingLastPathComponent()
         }
         return "\(Shared.packageRoot)/.build/release"
@@ -29,7 +31,9 @@ struct Tool {
         try process.run()
         // Messages are far smaller than a pipe's buffer.
         process.waitUntilExit()
-        func text(_ pipe: Pipe) -> String { String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self) }
+        func text(_ pipe: Pipe) -> String {
+            String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        }
         return Tool(status: process.terminationStatus, output: text(out), errors: text(err))
     }
 }

@@ -75,7 +75,8 @@ struct Lie: CustomStringConvertible, Sendable {
         Lie(section: .strings, offset: 2, bytes: [0xC0, 0x80], says: "not UTF-8"),
         Lie(section: .provenance, offset: 0, bytes: [255, 255, 255, 255], says: "provenance[0].key"),
         Lie(section: .channelNames, offset: 0, bytes: [255, 255, 255, 255], says: "channelNames[0].name"),
-        Lie(section: .features, offset: 0, bytes: Array("scan-i32".utf8) + [0], says: "requires the feature 'scan-i32'"),
+        Lie(
+            section: .features, offset: 0, bytes: Array("scan-i32".utf8) + [0], says: "requires the feature 'scan-i32'"),
     ]
 
     @Test(arguments: lies) func aLieIsNamed(_ lie: Lie) throws {
@@ -113,11 +114,26 @@ struct Lie: CustomStringConvertible, Sendable {
         #expect(said { $0[16] ^= 1 }.contains("truncated or damaged"))
         #expect(said { $0[24] ^= 1 }.contains("header checksum"))
         #expect(said { $0[64 + 4] ^= 1 }.contains("header checksum"))
-        #expect(said { $0[64 + 32 + 8] ^= 64; $0 = resealed($0) }.contains("section table: tensors.offset"))
-        #expect(said { $0[64 + 16] ^= 1; $0 = resealed($0) }.contains("section table: model.records"))
-        #expect(said { $0[64 + 23] = 0x7F; $0 = resealed($0) }.contains("section table: model.bytes"))
-        #expect(said { $0[12] = 12; $0 = resealed($0) }.contains("section table: header.count"))
-        #expect(said { $0[40] = 1; $0 = resealed($0) }.contains("header.reserved"))
+        #expect(
+            said {
+                $0[64 + 32 + 8] ^= 64; $0 = resealed($0)
+            }.contains("section table: tensors.offset"))
+        #expect(
+            said {
+                $0[64 + 16] ^= 1; $0 = resealed($0)
+            }.contains("section table: model.records"))
+        #expect(
+            said {
+                $0[64 + 23] = 0x7F; $0 = resealed($0)
+            }.contains("section table: model.bytes"))
+        #expect(
+            said {
+                $0[12] = 12; $0 = resealed($0)
+            }.contains("section table: header.count"))
+        #expect(
+            said {
+                $0[40] = 1; $0 = resealed($0)
+            }.contains("header.reserved"))
         #expect(said { $0[$0.count - 1] = 1 }.contains("not zero"))
         #expect(said { $0[600] ^= 1 }.contains("checksum"))
     }

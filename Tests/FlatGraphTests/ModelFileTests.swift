@@ -41,9 +41,10 @@ func resealed(_ bytes: [UInt8]) -> [UInt8] {
         #expect(file.string(file.channelName(3)) == "channel 3")
         #expect(file.record.patch == (16, 16, 16))
         #expect(file.record.high == 0.98)
-        #expect((0..<file.opCount).map { file.op($0).kind } == [
-            .conv3d, .concat, .conv3d, .lookup, .conv3d, .add, .conv3d, .argmax,
-        ])
+        #expect(
+            (0..<file.opCount).map { file.op($0).kind } == [
+                .conv3d, .concat, .conv3d, .lookup, .conv3d, .add, .conv3d, .argmax,
+            ])
         let conv = file.conv3D(file.op(2))
         #expect(conv.inChannels == 10 && conv.outChannels == 5 && conv.dilation == Extent(cube: 2))
     }

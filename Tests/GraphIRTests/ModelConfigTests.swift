@@ -43,8 +43,8 @@ struct BadConfig: Sendable, CustomTestStringConvertible {
         BadConfig(
             "layers[0].dilation=1.5 (must be an integer)", configJSON(layers: layerJSON(dilation: "1.5"))),
         BadConfig(
-            "layers[0].padding=1 (must be 4 for kernel_size 3 and dilation 4)",
-            configJSON(layers: layerJSON(dilation: "4"))),
+            "layers[0].padding=5 (must be 0...4 for kernel_size 3 and dilation 4)",
+            configJSON(layers: layerJSON(padding: "5", dilation: "4"))),
         BadConfig(
             "layers[0].padding=9223372036854775807",
             configJSON(layers: layerJSON(padding: "9223372036854775807"))),

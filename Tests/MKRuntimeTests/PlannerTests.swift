@@ -65,7 +65,8 @@ func overlaps(_ buffers: [PlannedBuffer]) -> [(PlannedBuffer, PlannedBuffer)] {
         defer { arena.deallocate() }
         #expect(throws: RuntimeError(.arenaTooSmall, need: plan.arenaBytes, have: plan.arenaBytes - 1)) {
             try Session(
-                file: file, plan: plan, arena: UnsafeMutableRawBufferPointer(rebasing: arena.dropLast(1)), isa: .portable)
+                file: file, plan: plan, arena: UnsafeMutableRawBufferPointer(rebasing: arena.dropLast(1)),
+                isa: .portable)
         }
         _ = try Session(file: file, plan: plan, arena: arena, isa: .portable)
     }
@@ -73,9 +74,10 @@ func overlaps(_ buffers: [PlannedBuffer]) -> [(PlannedBuffer, PlannedBuffer)] {
     @Test func impossibleVolumesAreRefused() throws {
         let memory = TestModels.Memory(TestModels.bytes())
         let file = try memory.file()
-        for extent in [Extent(depth: 0, height: 1, width: 1), Extent(depth: 1, height: 40_000, width: 1),
-            Extent(depth: 30_000, height: 30_000, width: 30_000)]
-        {
+        for extent in [
+            Extent(depth: 0, height: 1, width: 1), Extent(depth: 1, height: 40_000, width: 1),
+            Extent(depth: 30_000, height: 30_000, width: 30_000),
+        ] {
             #expect(throws: RuntimeError.self) {
                 try RunPlan(file: file, volume: extent, mode: .whole, threads: 1)
             }

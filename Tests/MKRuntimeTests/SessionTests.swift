@@ -85,7 +85,9 @@ struct Runner {
             let channel = file.channel(Int(op.channelOffset) + o)
             let requantizer = Requantizer(multiplier: channel.multiplier, shift: channel.shift)
             return (0..<volume.voxels).map { voxel in
-                let (z, y, xx) = (voxel / (volume.height * volume.width), voxel / volume.width % volume.height, voxel % volume.width)
+                let (z, y, xx) = (
+                    voxel / (volume.height * volume.width), voxel / volume.width % volume.height, voxel % volume.width
+                )
                 var sum = Int(channel.bias)
                 for tap in 0..<conv.taps {
                     let k = conv.kernel.width
@@ -93,7 +95,8 @@ struct Runner {
                     let iz = z + kz * conv.dilation.depth - conv.padding.depth
                     let iy = y + ky * conv.dilation.height - conv.padding.height
                     let ix = xx + kx * conv.dilation.width - conv.padding.width
-                    let inside = iz >= 0 && iz < volume.depth && iy >= 0 && iy < volume.height && ix >= 0 && ix < volume.width
+                    let inside =
+                        iz >= 0 && iz < volume.depth && iy >= 0 && iy < volume.height && ix >= 0 && ix < volume.width
                     let at = (iz * volume.height + iy) * volume.width + ix
                     for i in 0..<conv.inChannels {
                         let code = inside ? x[i][at] : Int(conv.inputZeroPoint)
@@ -251,6 +254,28 @@ struct Runner {
     private func forEach(_ extent: Extent, _ body: (Int, Int, Int, Int) -> Void) {
         for at in 0..<extent.voxels {
             body(at / (extent.height * extent.width), at / extent.width % extent.height, at % extent.width, at)
+        }
+    }
+
+    /// Without padding the middle of the volume gets the labels of the padded network, which there never reads padding, and
+    /// the border that the convolutions eat is background.
+    @Test func aNetworkWithoutPaddingLabelsTheMiddle() throws {
+        var options = TestModels.Options()
+        options.hiddenZeroPoint = 9
+        let volume = Extent(depth: 13, height: 15, width: 30)
+        let padded = try Runner(options).labels(volume)
+        options.valid = true
+        let runner = try Runner(options)
+        let eaten = options.dilations.reduce(0, +)
+        for isa in ISA.allCases where isa.isSupported {
+            let labels = try runner.labels(volume, threads: 2, isa: isa)
+            forEach(volume) { z, y, x, at in
+                let inside = zip([z, y, x], [13, 15, 30]).allSatisfy { (eaten..<($1 - eaten)).contains($0) }
+                #expect(labels[at] == (inside ? padded[at] : 0))
+            }
+        }
+        #expect(throws: RuntimeError(.windowsShrink, need: 2 * eaten)) {
+            try RunPlan(file: runner.file, volume: volume, mode: .windows, threads: 1)
         }
     }
 

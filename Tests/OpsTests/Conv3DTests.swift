@@ -22,7 +22,8 @@ struct ConvCase: CustomStringConvertible {
         let same = dilation * (kernel - 1) / 2
         let flatKernel = pick(0...7) == 0
         let wide = pick(0...3) == 0
-        let kernelExtent = flatKernel
+        let kernelExtent =
+            flatKernel
             ? Extent(depth: 1, height: kernel, width: kernel) : Extent(cube: kernel)
         var padding = Extent(depth: dilation * (kernelExtent.depth - 1) / 2, height: same, width: same)
         if pick(0...5) == 0, kernel > 1 { padding.width = pick(0...(dilation * (kernel - 1))) }
@@ -119,7 +120,8 @@ struct ConvFixture {
             }
         }
         let channel = channels[o]
-        let scaled = (Int128(sum) * Int128(channel.multiplier) + (Int128(1) << Int128(channel.shift - 1)))
+        let scaled =
+            (Int128(sum) * Int128(channel.multiplier) + (Int128(1) << Int128(channel.shift - 1)))
             >> Int128(channel.shift)
         let value = Int(scaled) + Int(conv.outputZeroPoint)
         return conv.outputElement == .u8 ? min(max(value, 0), 255) : min(max(value, -32768), 32767)
@@ -202,7 +204,8 @@ struct ConvFixture {
                 for row in 0..<layout.extent.rows {
                     let gap = layout.rowOffset(block: block, z: 0, y: row) + layout.extent.width * 4
                     for byte in 0..<(layout.padX * 4) {
-                        #expect(result.base.load(fromByteOffset: gap + byte, as: UInt8.self) == test.conv.outputZeroPoint)
+                        #expect(
+                            result.base.load(fromByteOffset: gap + byte, as: UInt8.self) == test.conv.outputZeroPoint)
                     }
                 }
                 for byte in 0..<(layout.padX * 4) {

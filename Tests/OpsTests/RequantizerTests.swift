@@ -11,7 +11,8 @@ import Testing
             for m in multipliers {
                 for shift: Int32 in 33...53 {
                     for zp: Int32 in [0, 1, 128, 255] {
-                        let exact = Int128(zp)
+                        let exact =
+                            Int128(zp)
                             + ((Int128(a) * Int128(m) + (Int128(1) << Int128(shift - 1))) >> Int128(shift))
                         let requantizer = Requantizer(multiplier: m, shift: shift)
                         #expect(Int128(requantizer.scaled(a, zeroPoint: zp)) == exact)

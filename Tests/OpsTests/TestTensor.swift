@@ -51,7 +51,8 @@ final class TestTensor {
             for z in 0..<layout.extent.depth {
                 for y in 0..<layout.extent.height {
                     for x in 0..<layout.extent.width {
-                        self[c, z, y, x] = layout.element == .u8
+                        self[c, z, y, x] =
+                            layout.element == .u8
                             ? Int.random(in: 0...255, using: &generator)
                             : Int.random(in: -32768...32767, using: &generator)
                     }

@@ -113,7 +113,9 @@ import Testing
         var worst = 0.0
         for o in 0..<shape.channels {
             for voxel in stride(from: 0, to: input.size.count, by: 7) {
-                worst = max(worst, abs(Self.definition(conv, input, o, voxel) - Double(output.values[o * input.size.count + voxel])))
+                worst = max(
+                    worst,
+                    abs(Self.definition(conv, input, o, voxel) - Double(output.values[o * input.size.count + voxel])))
             }
         }
         #expect(worst < 1e-5)
@@ -130,7 +132,8 @@ import Testing
                 let iy = y + tap / k % k * conv.dilation.height - conv.padding.height
                 let ix = x + tap % k * conv.dilation.width - conv.padding.width
                 guard iz >= 0, iz < size.depth, iy >= 0, iy < size.height, ix >= 0, ix < size.width else { continue }
-                sum += Double(conv.weights[(o * conv.inChannels + i) * conv.kernel.count + tap])
+                sum +=
+                    Double(conv.weights[(o * conv.inChannels + i) * conv.kernel.count + tap])
                     * Double(input.values[((i * size.depth + iz) * size.height + iy) * size.width + ix])
             }
         }

@@ -50,7 +50,9 @@ struct RealModelTests {
         #expect(result.floatToReference.voxelAgreement >= 0.9999)
         #expect(result.toReference.voxelAgreement >= 0.94)
         #expect(result.toReference.meanForegroundDice! >= 0.93)
-        print("model5_gw_ae c96: agreement \(result.toReference.voxelAgreement), Dice \(result.toReference.meanForegroundDice!)")
+        print(
+            "model5_gw_ae c96: agreement \(result.toReference.voxelAgreement), Dice \(result.toReference.meanForegroundDice!)"
+        )
     }
 
     @Test func model21OnTheCrop() throws {
@@ -58,6 +60,8 @@ struct RealModelTests {
         #expect(result.floatToReference.voxelAgreement >= 0.9999)
         #expect(result.toReference.voxelAgreement >= 0.98)
         #expect(result.toReference.meanForegroundDice! >= 0.95)
-        print("model21_104class c96: agreement \(result.toReference.voxelAgreement), Dice \(result.toReference.meanForegroundDice!)")
+        print(
+            "model21_104class c96: agreement \(result.toReference.voxelAgreement), Dice \(result.toReference.meanForegroundDice!)"
+        )
     }
 }

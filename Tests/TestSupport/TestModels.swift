@@ -18,6 +18,8 @@ public enum TestModels {
         public var patch = 16
         public var overlapPerMille = 500
         public var scheme = WindowScheme.monai
+        /// No padding: every 3³ convolution eats `dilation` voxels on each side.
+        public var valid = false
         public var seed: UInt64 = 1
 
         public init() {}
@@ -37,7 +39,9 @@ public enum TestModels {
             count = bytes.count
         }
         public let count: Int
-        public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer)[..<count]) }
+        public var bytes: UnsafeRawBufferPointer {
+            UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer)[..<count])
+        }
         public func file() throws(ModelFileError) -> ModelFile { try ModelFile(validating: bytes, owner: self) }
         deinit { buffer.deallocate() }
     }
@@ -46,6 +50,7 @@ public enum TestModels {
         let options: Options
         var builder = ModelBuilder()
         var generator: SplitMix64
+        private var growth: Int16 = 0
 
         init(_ options: Options) {
             self.options = options
@@ -96,8 +101,7 @@ public enum TestModels {
         }
 
         private mutating func tensor(
-            _ name: String, channels: Int, zeroPoint: UInt8, storage: TensorRecord.Storage = .u8,
-            growth: Int16 = 0
+            _ name: String, channels: Int, zeroPoint: UInt8, storage: TensorRecord.Storage = .u8
         ) -> UInt32 {
             var record = TensorRecord()
             record.storage = storage
@@ -113,9 +117,11 @@ public enum TestModels {
             zeroPoint: UInt8, wide: Bool = false
         ) -> UInt32 {
             let same = dilation * (kernel - 1) / 2
+            let padding = options.valid ? 0 : same
+            growth += Int16(2 * (padding - same))
             let conv = Conv3D(
                 inChannels: inChannels, outChannels: outChannels, kernel: Extent(cube: kernel),
-                dilation: Extent(cube: dilation), padding: Extent(cube: same), inputZeroPoint: 0, outputZeroPoint: 0,
+                dilation: Extent(cube: dilation), padding: Extent(cube: padding), inputZeroPoint: 0, outputZeroPoint: 0,
                 outputElement: .u8)
             var weights = [Int8](repeating: 0, count: conv.weightBytes)
             for o in 0..<outChannels {
@@ -138,7 +144,7 @@ public enum TestModels {
                 name + ".out", channels: outChannels, zeroPoint: wide ? 0 : zeroPoint, storage: wide ? .i16 : .u8)
             var op = OpRecord()
             op.kind = .conv3d
-            let (k, d, p) = (UInt16(kernel), UInt16(dilation), UInt16(same))
+            let (k, d, p) = (UInt16(kernel), UInt16(dilation), UInt16(padding))
             (op.kernel, op.dilation, op.padding) = ((k, k, k), (d, d, d), (p, p, p))
             builder.addOp(op, name: name, inputs: [input], output: output, weights: weights, channels: channels)
             return output

@@ -147,8 +147,7 @@ struct TorchReader {
     }
 
     /// Where a storage lies in the file: its entry exists, is undamaged, and is exactly as long as the pickle says.
-    private mutating func range(of storage: PickleStorage, for name: String) throws(ImportError) -> Range<Int>
-    {
+    private mutating func range(of storage: PickleStorage, for name: String) throws(ImportError) -> Range<Int> {
         let known = storages[storage.key]
         guard let entry = archive.entries["\(folder)data/\(storage.key)"] else {
             throw fail("tensor \(name): storage \(storage.key) is missing from the archive")

@@ -19,7 +19,8 @@ public struct Argmax: Equatable, Sendable {
     ) {
         for x in stride(from: 0, to: layout.extent.width, by: 16) {
             let lanes = min(16, layout.extent.width - x)
-            let winners = unsafe layout.element == .i16
+            let winners =
+                unsafe layout.element == .i16
                 ? winnersI16(scores + x * 4, layout.blockStride) : winnersU8(scores + x * 4, layout.blockStride)
             for lane in 0..<lanes {
                 if labelBytes == 1 {

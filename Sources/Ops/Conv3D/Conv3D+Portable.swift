@@ -30,7 +30,8 @@ extension Conv3D {
         var sums = SIMD8<Int32>(repeating: bias)
         let group = unsafe conv.weights + (channel / 4) * conv.weights_group + (channel % 4) * 4
         for block in unsafe 0..<Int(conv.in_blocks) {
-            for unsafe row in unsafe rows {
+            for index in rows.indices {
+                let row = unsafe rows[index]
                 var input = unsafe UnsafeRawPointer(row.input) + block * row.block_stride + x * 4
                 var w = unsafe group + block * conv.weights_block + row.weights
                 for _ in unsafe 0..<conv.kernel_x {
@@ -53,7 +54,8 @@ extension Conv3D {
     ) {
         if unsafe conv.wide != 0 {
             let code = unsafe requantizer.i16(sum, zeroPoint: conv.zero_point)
-            let target = unsafe UnsafeMutableRawPointer(output) + (channel / 2) * blockStride + x * 4 + (channel % 2) * 2
+            let target =
+                unsafe UnsafeMutableRawPointer(output) + (channel / 2) * blockStride + x * 4 + (channel % 2) * 2
             unsafe target.storeBytes(of: code, as: Int16.self)
         } else {
             unsafe output[(channel / 4) * blockStride + x * 4 + channel % 4] =

@@ -135,13 +135,13 @@ extension Conv3D {
         case .portable:
             unsafe portableRow(conv.pointee, kernelRows, output, layout.blockStride, Int(width))
         #if arch(x86_64)
-        case .avx2:
-            unsafe mk_conv3d_avx2(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
-        case .avx512vnni:
-            unsafe mk_conv3d_avx512vnni(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
+            case .avx2:
+                unsafe mk_conv3d_avx2(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
+            case .avx512vnni:
+                unsafe mk_conv3d_avx512vnni(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
         #else
-        default:
-            preconditionFailure("instruction set of another architecture")
+            default:
+                preconditionFailure("instruction set of another architecture")
         #endif
         }
     }
