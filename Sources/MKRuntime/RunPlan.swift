@@ -90,6 +90,12 @@ public struct RunPlan: Sendable {
         return axes
     }
 
+    /// Whether the model names a window scheme and labels whole windows.
+    public static func supportsWindows(_ file: ModelFile) -> Bool {
+        let labels = file.tensor(Int(file.record.labelTensor))
+        return file.record.windowScheme != .none && labels.growth == (0, 0, 0)
+    }
+
     /// A network without padding labels only the middle of the volume; the rest stays background.
     private static func checkScores(
         _ scores: Extent, within extent: Extent, _ mode: ExecutionMode

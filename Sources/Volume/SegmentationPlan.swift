@@ -55,7 +55,7 @@ public struct SegmentationPlan: Sendable {
         case .windows: plans = [try SegmentationPlan(model: model, headers: headers, mode: .windows, threads: threads)]
         case .auto:
             plans = [try SegmentationPlan(model: model, headers: headers, mode: .whole, threads: threads)]
-            if model.file.record.windowScheme != .none {
+            if RunPlan.supportsWindows(model.file) {
                 plans.append(try SegmentationPlan(model: model, headers: headers, mode: .windows, threads: threads))
             }
         }
