@@ -68,3 +68,30 @@ MKV mkv_mask mkv_mask_for(int32_t lanes) {
 }
 MKV void mkv_store(uint8_t *p, mkv_acc x) { _mm256_storeu_si256((__m256i *)p, x); }
 MKV void mkv_store_masked(uint8_t *p, mkv_acc x, mkv_mask m) { _mm256_maskstore_epi32((int *)p, m, x); }
+
+// Normalization.
+MKV mkv_acc mkv_load_masked(const uint8_t *p, mkv_mask m) { return _mm256_maskload_epi32((const int *)p, m); }
+MKV mkv_acc mkv_low16(mkv_acc x) { return _mm256_srai_epi32(_mm256_slli_epi32(x, 16), 16); }
+MKV mkv_acc mkv_high16(mkv_acc x) { return _mm256_srai_epi32(x, 16); }
+MKV mkv_acc mkv_shift15(mkv_acc x) { return _mm256_slli_epi32(x, 15); }
+MKV mkv_acc mkv_mul32(mkv_acc a, mkv_acc b) { return _mm256_mullo_epi32(a, b); }
+MKV mkv_acc mkv_add32(mkv_acc a, mkv_acc b) { return _mm256_add_epi32(a, b); }
+MKV mkv_acc mkv_add64(mkv_acc a, mkv_acc b) { return _mm256_add_epi64(a, b); }
+MKV mkv_acc mkv_even32(mkv_acc x) { return _mm256_blend_epi32(x, _mm256_setzero_si256(), 0xAA); }
+MKV mkv_acc mkv_odd32(mkv_acc x) { return _mm256_srli_epi64(x, 32); }
+MKV int64_t mkv_sum32(mkv_acc x) {
+    int32_t v[8];
+    _mm256_storeu_si256((__m256i *)v, x);
+    int64_t sum = 0;
+    for (int i = 0; i < 8; i++) sum += v[i];
+    return sum;
+}
+MKV int64_t mkv_sum64(mkv_acc x) {
+    int64_t v[4];
+    _mm256_storeu_si256((__m256i *)v, x);
+    return v[0] + v[1] + v[2] + v[3];
+}
+MKV mkv_requant mkv_affine(int32_t multiplier, int32_t offset, int32_t shift) {
+    mkv_requant q = { _mm256_set1_epi32(multiplier), _mm256_set1_epi32(offset), _mm_cvtsi32_si128(shift) };
+    return q;
+}

@@ -61,3 +61,20 @@ MKV mkv_acc mkv_pack_i16(mkv_acc a, mkv_acc b) {
 MKV mkv_mask mkv_mask_for(int32_t lanes) { return (__mmask16)((1u << lanes) - 1); }
 MKV void mkv_store(uint8_t *p, mkv_acc x) { _mm512_storeu_si512(p, x); }
 MKV void mkv_store_masked(uint8_t *p, mkv_acc x, mkv_mask m) { _mm512_mask_storeu_epi32(p, m, x); }
+
+// Normalization.
+MKV mkv_acc mkv_load_masked(const uint8_t *p, mkv_mask m) { return _mm512_maskz_loadu_epi32(m, p); }
+MKV mkv_acc mkv_low16(mkv_acc x) { return _mm512_srai_epi32(_mm512_slli_epi32(x, 16), 16); }
+MKV mkv_acc mkv_high16(mkv_acc x) { return _mm512_srai_epi32(x, 16); }
+MKV mkv_acc mkv_shift15(mkv_acc x) { return _mm512_slli_epi32(x, 15); }
+MKV mkv_acc mkv_mul32(mkv_acc a, mkv_acc b) { return _mm512_mullo_epi32(a, b); }
+MKV mkv_acc mkv_add32(mkv_acc a, mkv_acc b) { return _mm512_add_epi32(a, b); }
+MKV mkv_acc mkv_add64(mkv_acc a, mkv_acc b) { return _mm512_add_epi64(a, b); }
+MKV mkv_acc mkv_even32(mkv_acc x) { return _mm512_maskz_mov_epi32(0x5555, x); }
+MKV mkv_acc mkv_odd32(mkv_acc x) { return _mm512_srli_epi64(x, 32); }
+MKV int64_t mkv_sum32(mkv_acc x) { return _mm512_reduce_add_epi32(x); }
+MKV int64_t mkv_sum64(mkv_acc x) { return _mm512_reduce_add_epi64(x); }
+MKV mkv_requant mkv_affine(int32_t multiplier, int32_t offset, int32_t shift) {
+    mkv_requant q = { _mm512_set1_epi32(multiplier), _mm512_set1_epi32(offset), _mm_cvtsi32_si128(shift) };
+    return q;
+}

@@ -36,10 +36,10 @@ public struct ModelBuilder: Sendable {
         return UInt32(tensors.count - 1)
     }
 
-    /// Adds an op. Weights and channel parameters for conv3d, 256 table bytes for lookup.
+    /// Adds an op with its weights, channel parameters and table, as its kind has them (`OpRecord`).
     public mutating func addOp(
         _ op: OpRecord, name: String, inputs: [UInt32], output: UInt32, weights kernelOrder: [Int8] = [],
-        channels parameters: [mk_channel] = [], table: [UInt8] = []
+        channels parameters: [mk_channel] = [], table: [UInt8] = [], tableAlignment: Int = 1
     ) {
         var op = op
         op.name = string(name)
@@ -47,15 +47,18 @@ public struct ModelBuilder: Sendable {
         op.operandCount = UInt32(inputs.count)
         operands += inputs
         op.output = output
-        if op.kind == .conv3d {
+        if !kernelOrder.isEmpty {
             weights.pad(to: MKQ.alignment)
             op.weightsOffset = UInt64(weights.count)
             op.weightsBytes = UInt64(kernelOrder.count)
             weights.append(contentsOf: kernelOrder.map { UInt8(bitPattern: $0) })
+        }
+        if !parameters.isEmpty {
             op.channelOffset = UInt32(channels.count)
             channels += parameters
         }
-        if op.kind == .lookup {
+        if !table.isEmpty {
+            tables.pad(to: tableAlignment)
             op.tableOffset = UInt32(tables.count)
             tables.append(contentsOf: table)
         }

@@ -117,6 +117,23 @@ public struct ModelFile: Sendable {
             outputZeroPoint: output.zeroPoint, outputElement: output.element ?? .u8)
     }
 
+    /// The normalization of a validated groupNorm record.
+    public func norm(_ op: OpRecord) -> Norm {
+        let output = tensor(Int(op.output))
+        return Norm(
+            channels: Int(output.channels), groups: Int(op.multiplierA), outputElement: output.element ?? .u8,
+            zeroPoint: output.zeroPoint)
+    }
+
+    /// Constants of channel `channel` of a normalization.
+    public func normChannel(_ op: OpRecord, _ channel: Int) -> NormChannel {
+        let view = section(.tables)
+        let at = Int(op.tableOffset) + channel * NormChannel.size
+        return NormChannel(
+            gain: view.i32(at), gainShift: view.i32(at + 4), bias: view.i32(at + 8), epsilon: view.u32(at + 12),
+            epsilonShift: view.i32(at + 16))
+    }
+
     public func add(_ op: OpRecord) -> Add {
         Add(
             multiplierA: op.multiplierA, multiplierB: op.multiplierB, shift: op.shift,

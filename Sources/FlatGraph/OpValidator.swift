@@ -14,6 +14,8 @@ struct OpValidator {
         case .add: try add()
         case .concat: try concat()
         case .argmax: try argmax()
+        case .groupNorm: try groupNorm()
+        default: throw ModelFileError(.badValue, .ops, index: index, field: "kind", value: Int(op.kind.rawValue))
         }
     }
 
@@ -41,6 +43,24 @@ struct OpValidator {
     private func requireSameExtent(_ tensor: TensorRecord) throws(ModelFileError) {
         try require(
             tensor.growth == output.growth, .badShape, "extent", Int(output.growth.2), Int(tensor.growth.2))
+        try require(
+            tensor.coarseness == output.coarseness, .badShape, "coarseness", Int(output.coarseness),
+            Int(tensor.coarseness))
+    }
+
+    private func requireSameShape(_ tensor: TensorRecord) throws(ModelFileError) {
+        try require(
+            tensor.channels == output.channels, .badShape, "channels", Int(output.channels), Int(tensor.channels))
+        try requireSameExtent(tensor)
+    }
+
+    /// `bytes` of the tables section from the op's offset on.
+    private func requireTable(_ bytes: Int, alignment: Int) throws(ModelFileError) {
+        let size = file.section(.tables).count
+        let offset = Int(op.tableOffset)
+        try require(
+            offset % alignment == 0 && bytes <= size && offset <= size - bytes, .indexOutOfRange, "tableOffset", offset,
+            size)
     }
 
     // MARK: Convolution
@@ -105,6 +125,32 @@ struct OpValidator {
             try require(
                 magnitude * 255 + Int64(channel.bias.magnitude) < Int64(1) << 31, .accumulatorOverflow, "channels", o, 0
             )
+        }
+    }
+
+    // MARK: Normalization
+
+    private func groupNorm() throws(ModelFileError) {
+        try requireOperands(1, storage: .i16)
+        try require(output.storage != .labels, .badShape, "output storage", 3, 1)
+        try require(
+            output.storage == .u8 || output.zeroPoint == 0, .badShape, "zeroPoint", Int(output.zeroPoint), 0)
+        try requireSameShape(input(0))
+        let channels = Int(output.channels)
+        let groups = Int(truncatingIfNeeded: op.multiplierA)
+        try require(groups >= 1 && groups <= channels && channels % groups == 0, .badValue, "groups", groups, channels)
+        try requireTable(channels * NormChannel.size, alignment: 4)
+        for c in 0..<channels {
+            let channel = file.normChannel(op, c)
+            try require(channel.gain != .min, .badValue, "gain", Int(channel.gain), -Int(Int32.max))
+            try require(
+                NormChannel.gainShiftRange.contains(channel.gainShift), .badValue, "gainShift", Int(channel.gainShift),
+                62)
+            try require(
+                NormChannel.epsilonShiftRange.contains(channel.epsilonShift), .badValue, "epsilonShift",
+                Int(channel.epsilonShift), 62)
+            // A bias beyond the output's codes would leave the 32-bit lane that it is added in.
+            try require(channel.bias.magnitude <= 1 << 31 - 1, .badValue, "bias", Int(channel.bias), 1 << 31 - 1)
         }
     }
 

@@ -156,8 +156,11 @@ public struct TensorRecord: Equatable, Sendable {
     public var storage = Storage.u8
     public var zeroPoint: UInt8 = 0
     public var channels: UInt32 = 0
-    /// Extent minus the extent of the input tensor (depth, height, width): negative where padding was left out.
+    /// Extent minus that of the input tensor divided by 2^coarseness (depth, height, width): negative where padding was left
+    /// out.
     public var growth: (Int16, Int16, Int16) = (0, 0, 0)
+    /// log2 of how much coarser than the input tensor: 0 ... 8.
+    public var coarseness: UInt16 = 0
     /// First of `scaleCount` (1 or `channels`) entries of the scales section; real = scale · (code - zeroPoint).
     public var scaleOffset: UInt32 = 0
     public var scaleCount: UInt32 = 0
@@ -178,7 +181,8 @@ public struct TensorRecord: Equatable, Sendable {
         scaleCount = v.u32(at + 28)
         low = Float(bitPattern: v.u32(at + 32))
         high = Float(bitPattern: v.u32(at + 36))
-        guard v.u16(at + 10) == 0, v.u16(at + 22) == 0 else { return nil }
+        coarseness = v.u16(at + 22)
+        guard v.u16(at + 10) == 0, coarseness <= 8 else { return nil }
         for reserved in (at + 40)..<(at + Self.size) where v.u8(reserved) != 0 { return nil }
     }
 
@@ -189,7 +193,7 @@ public struct TensorRecord: Equatable, Sendable {
         w.append(UInt16(0))
         w.append(channels)
         for value in [growth.0, growth.1, growth.2] { w.append(value) }
-        w.append(UInt16(0))
+        w.append(coarseness)
         w.append(scaleOffset)
         w.append(scaleCount)
         w.append(low.bitPattern)
@@ -199,7 +203,7 @@ public struct TensorRecord: Equatable, Sendable {
 
     public static func == (a: TensorRecord, b: TensorRecord) -> Bool {
         a.name == b.name && a.storage == b.storage && a.zeroPoint == b.zeroPoint && a.channels == b.channels
-            && a.growth == b.growth && a.scaleOffset == b.scaleOffset && a.scaleCount == b.scaleCount
+            && a.growth == b.growth && a.coarseness == b.coarseness && a.scaleOffset == b.scaleOffset && a.scaleCount == b.scaleCount
             && a.low.bitPattern == b.low.bitPattern && a.high.bitPattern == b.high.bitPattern
     }
 
@@ -223,6 +227,15 @@ public struct OpRecord: Equatable, Sendable {
         case add = 3
         case concat = 4
         case argmax = 5
+        case groupNorm = 6
+        case layerNorm = 7
+        case addWide = 8
+        case depthToSpace = 9
+        case depthwise = 10
+        case tokenConv = 11
+        case kanBasis = 12
+        case scan = 13
+        case gate = 14
     }
 
     public var name = StringRef()
@@ -231,18 +244,21 @@ public struct OpRecord: Equatable, Sendable {
     public var operandOffset: UInt32 = 0
     public var operandCount: UInt32 = 0
     public var output: UInt32 = 0
-    /// conv3d, each (depth, height, width).
+    /// conv3d and depthwise, each (depth, height, width); tokenConv: (0, 0, taps).
     public var kernel: (UInt16, UInt16, UInt16) = (0, 0, 0)
     public var dilation: (UInt16, UInt16, UInt16) = (0, 0, 0)
     public var padding: (UInt16, UInt16, UInt16) = (0, 0, 0)
-    /// conv3d: bytes of the weights section, in kernel order.
+    /// conv3d: log2 of the stride, 0 or 1. tokenConv and scan: 1 runs from the last token to the first.
+    public var mode: UInt16 = 0
+    /// conv3d, depthwise, tokenConv: bytes of the weights section, in kernel order.
     public var weightsOffset: UInt64 = 0
     public var weightsBytes: UInt64 = 0
-    /// conv3d: first of `channels(output)` records of the channels section.
+    /// conv3d, depthwise, tokenConv, gate: first of `channels(output)` records of the channels section.
     public var channelOffset: UInt32 = 0
-    /// lookup: byte offset of 256 entries in the tables section.
+    /// Byte offset in the tables section of 256 entries (lookup), of `NormChannel` records (groupNorm, layerNorm), of the
+    /// basis (kanBasis), of the scan's constants (scan), of 256 gate values (gate).
     public var tableOffset: UInt32 = 0
-    /// add: see `Ops.Add`.
+    /// add: see `Ops.Add`. groupNorm: number of groups. kanBasis: cells. scan: states.
     public var multiplierA: Int64 = 0
     public var multiplierB: Int64 = 0
     public var shift: Int32 = 0
@@ -259,6 +275,7 @@ public struct OpRecord: Equatable, Sendable {
         kernel = (v.u16(at + 24), v.u16(at + 26), v.u16(at + 28))
         dilation = (v.u16(at + 30), v.u16(at + 32), v.u16(at + 34))
         padding = (v.u16(at + 36), v.u16(at + 38), v.u16(at + 40))
+        mode = v.u16(at + 42)
         weightsOffset = v.u64(at + 48)
         weightsBytes = v.u64(at + 56)
         channelOffset = v.u32(at + 64)
@@ -266,7 +283,7 @@ public struct OpRecord: Equatable, Sendable {
         multiplierA = v.i64(at + 72)
         multiplierB = v.i64(at + 80)
         shift = v.i32(at + 88)
-        guard v.u16(at + 42) == 0, v.u32(at + 44) == 0, v.u32(at + 92) == 0 else { return nil }
+        guard mode <= 1, v.u32(at + 44) == 0, v.u32(at + 92) == 0 else { return nil }
     }
 
     func write(_ w: inout ByteWriter) {
@@ -279,7 +296,7 @@ public struct OpRecord: Equatable, Sendable {
         for triple in [kernel, dilation, padding] {
             for value in [triple.0, triple.1, triple.2] { w.append(value) }
         }
-        w.append(UInt16(0))
+        w.append(mode)
         w.append(UInt32(0))
         w.append(weightsOffset)
         w.append(weightsBytes)

@@ -57,7 +57,9 @@ public struct FloatExecutor {
         -> FloatTensor
     {
         switch op {
-        case .conv3d(let conv): return FloatConvolution(conv, inputs[0]).run(parallel)
+        case .conv3d(let conv):
+            return conv.stride == 1
+                ? FloatConvolution(conv, inputs[0]).run(parallel) : FloatTokens.strided(inputs[0], conv)
         case .concat:
             return FloatTensor(
                 channels: inputs.reduce(0) { $0 + $1.channels }, size: inputs[0].size,
@@ -74,6 +76,20 @@ public struct FloatExecutor {
             var result = inputs.removeFirst()
             FloatKernels.add(&result, inputs[0], parallel)
             return result
+        case .groupNorm(let norm):
+            var result = inputs.removeFirst()
+            FloatTokens.normalize(&result, norm)
+            return result
+        case .layerNorm(let norm):
+            var result = inputs.removeFirst()
+            FloatTokens.normalize(&result, norm)
+            return result
+        case .depthwise(let conv): return FloatTokens.depthwise(inputs[0], conv)
+        case .tokenConv(let conv): return FloatTokens.convolve(inputs[0], conv)
+        case .kanBasis(let basis): return FloatTokens.expand(inputs[0], basis)
+        case .scan(let scan): return FloatTokens.scan(inputs[0], inputs[1], inputs[2], scan)
+        case .gate: return FloatTokens.gate(inputs[0], inputs[1], inputs[2])
+        case .depthToSpace: return FloatTokens.depthToSpace(inputs[0])
         case .argmax: preconditionFailure("an argmax makes no float tensor")
         }
     }

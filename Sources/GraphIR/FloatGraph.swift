@@ -18,21 +18,23 @@ public struct Size3: Equatable, Sendable {
     public var count: Int { depth * height * width }
 }
 
-/// A 3D convolution (cross-correlation) of stride 1 with zero padding.
+/// A 3D convolution (cross-correlation) with zero padding.
 public struct ConvWeights: Equatable, Sendable {
     public var outChannels: Int
     public var inChannels: Int
     public var kernel: Size3
     public var dilation: Size3
     public var padding: Size3
+    /// 1 or 2 along all axes.
+    public var stride: Int
     /// `[out][in][kz][ky][kx]`, x being the width axis.
     public var weights: [Float]
     /// One per output channel.
     public var bias: [Float]
 
     public init(
-        outChannels: Int, inChannels: Int, kernel: Size3, dilation: Size3, padding: Size3, weights: [Float],
-        bias: [Float]
+        outChannels: Int, inChannels: Int, kernel: Size3, dilation: Size3, padding: Size3, stride: Int = 1,
+        weights: [Float], bias: [Float]
     ) {
         precondition(weights.count == outChannels * inChannels * kernel.count && bias.count == outChannels)
         self.outChannels = outChannels
@@ -40,16 +42,20 @@ public struct ConvWeights: Equatable, Sendable {
         self.kernel = kernel
         self.dilation = dilation
         self.padding = padding
+        self.stride = stride
         self.weights = weights
         self.bias = bias
     }
 
     /// Size of the output; an axis of an input smaller than the kernel's reach becomes zero or negative.
     public func outputSize(of input: Size3) -> Size3 {
-        Size3(
-            depth: input.depth + 2 * padding.depth - dilation.depth * (kernel.depth - 1),
-            height: input.height + 2 * padding.height - dilation.height * (kernel.height - 1),
-            width: input.width + 2 * padding.width - dilation.width * (kernel.width - 1))
+        func axis(_ input: Int, _ padding: Int, _ dilation: Int, _ kernel: Int) -> Int {
+            (input + 2 * padding - dilation * (kernel - 1) + stride - 1) / stride
+        }
+        return Size3(
+            depth: axis(input.depth, padding.depth, dilation.depth, kernel.depth),
+            height: axis(input.height, padding.height, dilation.height, kernel.height),
+            width: axis(input.width, padding.width, dilation.width, kernel.width))
     }
 
     public var multiplyAddsPerVoxel: Int { outChannels * inChannels * kernel.count }
@@ -87,6 +93,8 @@ public enum Activation: Equatable, Sendable {
     case gelu
     /// x for x > 0, slope · x otherwise.
     case leakyRelu(slope: Double)
+    /// x · sigmoid(x)
+    case silu
 
     public var name: String {
         switch self {
@@ -94,6 +102,7 @@ public enum Activation: Equatable, Sendable {
         case .leakyRelu: "leaky relu"
         case .elu: "elu"
         case .gelu: "gelu"
+        case .silu: "silu"
         }
     }
 
@@ -104,6 +113,7 @@ public enum Activation: Equatable, Sendable {
         case .elu(let alpha): x > 0 ? x : alpha * expm1Value(x)
         case .gelu: 0.5 * x * erfcValue(-x / 2.0.squareRoot())
         case .leakyRelu(let slope): x > 0 ? x : slope * x
+        case .silu: x / (1 + expValue(-x))
         }
     }
 }
@@ -111,7 +121,18 @@ public enum Activation: Equatable, Sendable {
 public enum FloatOp: Equatable, Sendable {
     case conv3d(ConvWeights)
     case batchNorm(BatchNorm)
+    case groupNorm(GroupNorm)
+    case layerNorm(LayerNorm)
     case activation(Activation)
+    case depthwise(DepthwiseConv)
+    case tokenConv(TokenConv)
+    case kanBasis(KANBasis)
+    case scan(SelectiveScan)
+    /// (a + b) · silu(z) of its inputs a, b, z.
+    case gate
+    /// Channel (kz·4 + ky·2 + kx)·C + c of a voxel becomes channel c of voxel (2z + kz, 2y + ky, 2x + kx): the second half of
+    /// a transposed convolution of kernel and stride 2.
+    case depthToSpace
     case add
     /// Along the channels.
     case concat
@@ -122,10 +143,48 @@ public enum FloatOp: Equatable, Sendable {
         switch self {
         case .conv3d: "conv3d"
         case .batchNorm: "batch norm"
+        case .groupNorm: "group norm"
+        case .layerNorm: "layer norm"
+        case .depthwise: "depthwise"
+        case .tokenConv: "token conv"
+        case .kanBasis: "kan basis"
+        case .scan: "scan"
+        case .gate: "gate"
+        case .depthToSpace: "depth to space"
         case .activation(let f): f.name
         case .add: "add"
         case .concat: "concat"
         case .argmax: "argmax"
+        }
+    }
+}
+
+extension FloatOp {
+    /// Precondition: as many inputs as the op takes.
+    func outputChannels(_ inputs: [Int]) -> Int {
+        switch self {
+        case .conv3d(let conv): conv.outChannels
+        case .concat: inputs.reduce(0, +)
+        case .argmax: 1
+        case .depthToSpace: inputs[0] / 8
+        case .kanBasis(let basis): inputs[0] * basis.outputsPerChannel
+        case .batchNorm, .groupNorm, .layerNorm, .activation, .depthwise, .tokenConv, .scan, .gate, .add: inputs[0]
+        }
+    }
+
+    public func outputSize(_ input: Size3) -> Size3 {
+        switch self {
+        case .conv3d(let conv): conv.outputSize(of: input)
+        case .depthToSpace: Size3(depth: 2 * input.depth, height: 2 * input.height, width: 2 * input.width)
+        default: input
+        }
+    }
+
+    /// Whether a voxel's output depends on more than its surroundings: on statistics or on the whole sequence.
+    public var isGlobal: Bool {
+        switch self {
+        case .groupNorm, .scan: true
+        default: false
         }
     }
 }
@@ -168,12 +227,7 @@ public struct FloatGraph: Equatable, Sendable {
     }
 
     private func outputChannels(_ op: FloatOp, _ inputs: [ValueID]) -> Int {
-        switch op {
-        case .conv3d(let conv): conv.outChannels
-        case .concat: inputs.reduce(0) { $0 + channels[$1] }
-        case .argmax: 1
-        case .batchNorm, .activation, .add: channels[inputs[0]]
-        }
+        op.outputChannels(inputs.map { channels[$0] })
     }
 
     /// Whether nodes, values, channel counts and array sizes agree, and every weight is finite.
@@ -200,8 +254,7 @@ public struct FloatGraph: Equatable, Sendable {
         var result = [input]
         try GraphCheck.checkSize(input, channels: inputChannels, node: "input")
         for node in nodes {
-            var size = result[node.inputs[0]]
-            if case .conv3d(let conv) = node.op { size = conv.outputSize(of: size) }
+            let size = node.op.outputSize(result[node.inputs[0]])
             guard node.inputs.allSatisfy({ result[$0] == result[node.inputs[0]] }) else {
                 throw GraphError(node: node.name, message: "inputs differ in size")
             }
@@ -228,7 +281,7 @@ public struct FloatGraph: Equatable, Sendable {
 
     public var parameterCount: Int {
         nodes.reduce(0) { sum, node in
-            if case .conv3d(let conv) = node.op { sum + conv.weights.count + conv.bias.count } else { sum }
+            sum + node.op.parameterCount
         }
     }
 }

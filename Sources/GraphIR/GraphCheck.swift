@@ -33,10 +33,12 @@ struct GraphCheck {
         case .conv3d(let conv): try check(conv, inputs[0])
         case .batchNorm(let norm): try check(norm, inputs[0])
         case .add: try check(inputs[0] == inputs[1], "adds \(inputs[0]) and \(inputs[1]) channels")
-        case .activation, .concat, .argmax: break
+        case .gate: try check(Set(inputs).count == 1, "gates \(inputs) channels")
+        case .depthToSpace: try check(inputs[0] % 8 == 0, "\(inputs[0]) channels (must be a multiple of 8)")
+        default: try checkTokenOp(inputs)
         }
         try check(
-            graph.channels[node.output] == outputChannels(inputs),
+            graph.channels[node.output] == node.op.outputChannels(inputs),
             "\(graph.channels[node.output]) output channels")
         try check(node.op != .argmax || index == graph.nodes.count - 1, "argmax before the end")
     }
@@ -44,17 +46,42 @@ struct GraphCheck {
     private var inputCount: ClosedRange<Int> {
         switch node.op {
         case .add: 2...2
+        case .scan, .gate: 3...3
         case .concat: 1...64
         default: 1...1
         }
     }
 
-    private func outputChannels(_ inputs: [Int]) -> Int {
+    private func checkTokenOp(_ inputs: [Int]) throws(GraphError) {
+        let channels = inputs[0]
         switch node.op {
-        case .conv3d(let conv): conv.outChannels
-        case .concat: inputs.reduce(0, +)
-        case .argmax: 1
-        case .batchNorm, .activation, .add: inputs[0]
+        case .groupNorm(let norm):
+            try check(
+                norm.groups > 0 && channels % norm.groups == 0, "\(norm.groups) groups of \(channels) channels")
+            try checkLists([norm.scale, norm.shift], channels)
+        case .layerNorm(let norm): try checkLists([norm.scale, norm.shift], channels)
+        case .depthwise(let conv):
+            try checkLists([conv.bias], channels)
+            try checkLists([conv.weights], channels * conv.kernel.count)
+        case .tokenConv(let conv):
+            try check((1...16).contains(conv.taps), "\(conv.taps) taps (must be 1...16)")
+            try checkLists([conv.bias], channels)
+            try checkLists([conv.weights], channels * conv.taps)
+        case .kanBasis(let basis): try check((1...12).contains(basis.grid), "grid \(basis.grid) (must be 1...12)")
+        case .scan(let scan):
+            try check((1...64).contains(scan.states), "\(scan.states) states (must be 1...64)")
+            try check(inputs == [channels, channels, 2 * scan.states], "scan inputs of \(inputs) channels")
+            try checkLists([scan.a], channels * scan.states)
+            try checkLists([scan.skip], channels)
+            try check(scan.a.allSatisfy { $0 < 0 }, "a decay rate is not negative")
+        default: break
+        }
+    }
+
+    private func checkLists(_ lists: [[Float]], _ count: Int) throws(GraphError) {
+        for list in lists {
+            try check(list.count == count, "\(list.count) parameters (must be \(count))")
+            try check(list.allSatisfy(\.isFinite), "a parameter is not finite")
         }
     }
 

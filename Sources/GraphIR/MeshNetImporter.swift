@@ -10,8 +10,7 @@ public struct MeshNetImporter {
 
     /// The network of a checkpoint, batch normalization not yet folded, with an argmax at its end.
     ///
-    /// - Throws: `malformed` when tensors are missing, left over, or contradict the configuration; `unsupported` for
-    ///   instance normalization.
+    /// - Throws: `malformed` when tensors are missing, left over, or contradict the configuration.
     public static func graph(checkpoint: Checkpoint, config: ModelConfig) throws(ImportError) -> FloatGraph {
         var importer = MeshNetImporter(checkpoint: checkpoint, config: config)
         return try importer.build()
@@ -36,8 +35,8 @@ public struct MeshNetImporter {
             channels = conv.outChannels
             guard index < last else { break }
             if config.bnorm {
-                let norm = try batchNorm(index, channels: channels)
-                value = graph.append("model.\(index).1", .batchNorm(norm), [value])
+                let norm = try normalization(index, channels: channels)
+                value = graph.append("model.\(index).1", norm, [value])
             }
             let activation: Activation = config.gelu ? .gelu : config.elu ? .elu(alpha: 1) : .relu
             value = graph.append("\(base).\(activation.name)", .activation(activation), [value])
@@ -115,13 +114,24 @@ public struct MeshNetImporter {
         return result
     }
 
+    /// "bnorm" without running statistics is instance normalization over the whole volume.
+    private mutating func normalization(_ index: Int, channels: Int) throws(ImportError) -> FloatOp {
+        if ["running_mean", "running_var"].contains(where: { checkpoint["model.\(index).1.\($0)"] != nil }) {
+            return .batchNorm(try batchNorm(index, channels: channels))
+        }
+        let base = "model.\(index).1"
+        let ones = [Float](repeating: 1, count: channels)
+        let zeros = [Float](repeating: 0, count: channels)
+        return .groupNorm(
+            GroupNorm(
+                groups: channels,
+                scale: checkpoint["\(base).weight"] != nil ? try tensor("\(base).weight", shape: [channels]) : ones,
+                shift: checkpoint["\(base).bias"] != nil ? try tensor("\(base).bias", shape: [channels]) : zeros,
+                epsilon: 1e-5))
+    }
+
     private mutating func batchNorm(_ index: Int, channels: Int) throws(ImportError) -> BatchNorm {
         let base = "model.\(index).1"
-        guard checkpoint["\(base).running_mean"] != nil else {
-            throw fail(
-                "model.\(index): instance normalization (\"bnorm\" without running statistics) is not supported yet",
-                .unsupported)
-        }
         let ones = [Float](repeating: 1, count: channels)
         let zeros = [Float](repeating: 0, count: channels)
         let isAffine = checkpoint["\(base).weight"] != nil

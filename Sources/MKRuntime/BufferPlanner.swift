@@ -4,7 +4,7 @@ public struct PlannedBuffer: Equatable, Sendable {
         /// Activation tensor by index in the model file.
         case tensor(Int)
         /// Zero-point row of the convolution at op index.
-        case paddingRow(Int)
+        case scratch(Int)
         /// One row of class scores per thread.
         case scoreRows
         /// Sums of weighted scores of the slices that a later window can still touch.

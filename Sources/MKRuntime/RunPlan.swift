@@ -123,9 +123,13 @@ public struct RunPlan: Sendable {
         var result: [TensorLayout] = []
         for index in 0..<file.tensorCount {
             let tensor = file.tensor(index)
+            let cell = 1 << Int(tensor.coarseness)
+            guard extent.depth % cell == 0, extent.height % cell == 0, extent.width % cell == 0 else {
+                throw RuntimeError(.sizeNotDivisible, index: index, need: cell)
+            }
             let grown = Extent(
-                depth: extent.depth + Int(tensor.growth.0), height: extent.height + Int(tensor.growth.1),
-                width: extent.width + Int(tensor.growth.2))
+                depth: extent.depth / cell + Int(tensor.growth.0), height: extent.height / cell + Int(tensor.growth.1),
+                width: extent.width / cell + Int(tensor.growth.2))
             guard grown.depth > 0, grown.height > 0, grown.width > 0 else {
                 throw RuntimeError(
                     .volumeTooSmall, index: index, need: min(grown.depth, grown.height, grown.width))
@@ -162,11 +166,11 @@ public struct RunPlan: Sendable {
                     use: .tensor(tensor), bytes: layouts[tensor].byteCount, first: life.lowerBound,
                     last: life.upperBound))
         }
-        for index in 0..<file.opCount where file.op(index).kind == .conv3d {
-            let bytes = file.conv3D(file.op(index)).scratchBytes(input: layouts[file.operand(file.op(index), 0)])
+        for index in 0..<file.opCount {
+            let bytes = scratchBytes(file, file.op(index), layouts, threads: threads)
             guard bytes > 0 else { continue }
             let step = min(index, tail)
-            result.append(PlannedBuffer(use: .paddingRow(index), bytes: bytes, first: step, last: step))
+            result.append(PlannedBuffer(use: .scratch(index), bytes: bytes, first: step, last: step))
         }
         if tail < file.opCount - 1 {
             let row = scoreRow(file, layouts).byteCount
@@ -174,6 +178,16 @@ public struct RunPlan: Sendable {
                 PlannedBuffer(use: .scoreRows, bytes: BufferPlanner.aligned(row) * threads, first: tail, last: tail))
         }
         return result
+    }
+
+    private static func scratchBytes(
+        _ file: ModelFile, _ op: OpRecord, _ layouts: [TensorLayout], threads: Int
+    ) -> Int {
+        switch op.kind {
+        case .conv3d: file.conv3D(op).scratchBytes(input: layouts[file.operand(op, 0)])
+        case .groupNorm: NormScratch(channels: file.norm(op).channels, threads: threads).byteCount
+        default: 0
+        }
     }
 
     /// Output tensor of a look-up → the tensor whose buffer it reuses, where that is not read again.

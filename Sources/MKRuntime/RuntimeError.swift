@@ -7,6 +7,8 @@ public struct RuntimeError: Error, Equatable, Sendable {
         /// a convolution without padding eats the whole volume
         case volumeTooSmall
         case volumeTooLarge
+        /// the network halves its input so often that each side must be a multiple of `need`
+        case sizeNotDivisible
         case noWindowScheme
         /// need: what the network eats of each window's border
         case windowsShrink
@@ -37,6 +39,7 @@ public struct RuntimeError: Error, Equatable, Sendable {
             case .arenaMisaligned: "arena is not aligned to 64 bytes"
             case .volumeTooSmall: "op \(index): the volume is smaller than its kernel (output size \(need))"
             case .volumeTooLarge: "volume of \(have) voxels is too large (limit \(need))"
+            case .sizeNotDivisible: "each side of the network's input must be a multiple of \(need)"
             case .noWindowScheme: "the model file has no window scheme: only whole-volume execution is possible"
             case .windowsShrink:
                 "the network eats the border of its input (\(need) voxels): only whole-volume execution is possible"

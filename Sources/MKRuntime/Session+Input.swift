@@ -45,7 +45,7 @@ extension Session {
 
     /// The row lives in the arena for the length of its op only, so it is written just before.
     func fillPaddingRow(_ step: Step) {
-        guard let offset = step.paddingRow, let conv = step.conv else { return }
+        guard let offset = step.scratch, let conv = step.conv else { return }
         let bytes = conv.scratchBytes(input: step.inputLayouts[0])
         unsafe (arena + offset).initializeMemory(as: UInt8.self, repeating: conv.inputZeroPoint, count: bytes)
     }

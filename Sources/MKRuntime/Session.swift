@@ -36,7 +36,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         var inputs: [Int]
         var inputLayouts: [TensorLayout]
         var output: Int
-        var paddingRow: Int?
+        var scratch: Int?
     }
 
     /// - Parameter arena: at least `plan.arenaBytes` bytes aligned to 64; the caller keeps it alive.
@@ -64,13 +64,13 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         return (0..<file.opCount).map { index in
             let op = file.op(index)
             let conv = op.kind == .conv3d ? file.conv3D(op) : nil
-            let hasRow = plan.buffers.contains { $0.use == .paddingRow(index) }
+            let hasScratch = plan.buffers.contains { $0.use == .scratch(index) }
             let tensors = (0..<Int(op.operandCount)).map { file.operand(op, $0) }
             let layouts = tensors.map { plan.layouts[$0] }
             return Step(
                 op: op, conv: conv, concat: op.kind == .concat ? Concat(channels: layouts.map(\.channels)) : nil,
                 inputs: tensors.map(offset), inputLayouts: layouts, output: offset(Int(op.output)),
-                paddingRow: hasRow ? plan.offset(of: .paddingRow(index)) : nil)
+                scratch: hasScratch ? plan.offset(of: .scratch(index)) : nil)
         }
     }
 
@@ -131,8 +131,12 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         let step = steps[index]
         let layout = plan.layouts[Int(step.op.output)]
         writeGuard(step.output, layout)
-        fillPaddingRow(step)
-        splitRows(layout.extent.rows, parallel) { rows, _ in runRows(step, rows) }
+        switch step.op.kind {
+        case .groupNorm: runGroupNorm(step, parallel)
+        default:
+            fillPaddingRow(step)
+            splitRows(layout.extent.rows, parallel) { rows, _ in runRows(step, rows) }
+        }
         try checkGuards(after: index)
         if let observer = unsafe observer { unsafe observer(index, layout, arena + step.output) }
     }
@@ -172,13 +176,13 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
                     source: source, input: arena + step.inputs[source], inputLayout: inputs[source], output: output,
                     outputLayout: layout, zeroPoint: zeroPoint, rows: rows)
             }
-        case .argmax:
-            preconditionFailure("argmax is the tail")
+        case .argmax: preconditionFailure("argmax is the tail")
+        default: preconditionFailure("not an op that works row by row")
         }
     }
 
     private func buffers(_ step: Step, output: UnsafeMutableRawPointer? = nil) -> Conv3DBuffers {
-        let row: UnsafeRawPointer? = unsafe step.paddingRow.map { unsafe UnsafeRawPointer(arena + $0) }
+        let row: UnsafeRawPointer? = unsafe step.scratch.map { unsafe UnsafeRawPointer(arena + $0) }
         return unsafe Conv3DBuffers(
             input: arena + step.inputs[0], output: output ?? arena + step.output, weights: file.weights(step.op),
             channels: file.channels(step.op), paddingRow: row)

@@ -44,7 +44,7 @@ struct BiasCorrection {
         threads: Int, report: (Double) -> Void, lower: ([Int: [Double]]) throws(QuantizeError) -> LoweredModel
     ) throws(QuantizeError) -> [Int: [Double]] {
         var result: [Int: [Double]] = [:]
-        let convolutions = graph.nodes.indices.filter { if case .conv3d = graph.nodes[$0].op { true } else { false } }
+        let convolutions = graph.nodes.indices.filter { hasLastingBias($0) }
         for (done, node) in convolutions.enumerated() {
             let model = try lower(result)
             guard let shift = measure(node, model, threads: threads) else { continue }
@@ -52,6 +52,14 @@ struct BiasCorrection {
             report(Double(done + 1) / Double(convolutions.count))
         }
         return result
+    }
+
+    /// A normalization takes any bias before it away.
+    private func hasLastingBias(_ node: Int) -> Bool {
+        guard case .conv3d = graph.nodes[node].op else { return false }
+        return !graph.consumers(of: graph.nodes[node].output).contains {
+            if case .groupNorm = graph.nodes[$0].op { true } else { false }
+        }
     }
 
     /// The correction of one convolution's bias, in real units; nil when its output size differs from the input's.

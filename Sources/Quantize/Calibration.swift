@@ -40,15 +40,25 @@ public struct Calibration: Sendable {
     }
 }
 
+extension FloatOp {
+    /// Whether the integer form ends with a clamp of its codes that can do the work of a ReLU.
+    var clampsLikeReLU: Bool {
+        switch self {
+        case .conv3d, .groupNorm, .layerNorm, .depthwise: true
+        default: false
+        }
+    }
+}
+
 extension FloatGraph {
     func consumers(of value: ValueID) -> [Int] { nodes.indices.filter { nodes[$0].inputs.contains(value) } }
 
-    /// Convolution outputs that only a ReLU reads: the clamp of the integer convolution does both, so these values never
+    /// Outputs of convolutions and normalizations that only a ReLU reads: the clamp of the integer op does both, so these values never
     /// exist.
     var valuesInsideFusedActivations: Set<ValueID> {
         var result: Set<ValueID> = []
         for node in nodes {
-            guard case .conv3d = node.op, let only = consumers(of: node.output).first,
+            guard node.op.clampsLikeReLU, let only = consumers(of: node.output).first,
                 consumers(of: node.output).count == 1, case .activation(.relu) = nodes[only].op,
                 // A concatenation may give the value a zero point, and then the clamp of the codes is no ReLU.
                 !consumers(of: nodes[only].output).contains(where: { nodes[$0].op == .concat })

@@ -23,6 +23,8 @@ struct Lowering {
     private var builder: ModelBuilder
     private var tensors: [ValueID: UInt32] = [:]
     private var nodes: [Int] = []
+    /// Sizes of the values relative to the input's.
+    private let shapes: [(coarseness: UInt16, growth: (Int16, Int16, Int16))]
 
     init(
         graph: FloatGraph, codings: [ValueID: ValueCoding], importance: @escaping (ValueID) -> [Double],
@@ -33,6 +35,7 @@ struct Lowering {
         self.importance = importance
         self.biasCorrections = biasCorrections
         builder = metadata
+        shapes = graph.relativeSizes()
     }
 
     mutating func run() throws(QuantizeError) -> LoweredModel {
@@ -49,6 +52,11 @@ struct Lowering {
             case .add: try addSum(index, node)
             case .concat: addConcat(index, node)
             case .argmax: addArgmax(index, node)
+            case .groupNorm(let norm):
+                let target = fused.contains(node.output) ? graph.consumers(of: node.output)[0] : index
+                try addGroupNorm(node, norm, target: target)
+            case .layerNorm, .depthwise, .tokenConv, .kanBasis, .scan, .gate, .depthToSpace:
+                throw QuantizeError(layer: node.name, message: "\(node.op.name) has no integer form yet")
             case .batchNorm:
                 throw QuantizeError(layer: node.name, message: "batch normalization was not folded into a convolution")
             }
@@ -58,36 +66,28 @@ struct Lowering {
 
     // MARK: Tensors
 
-    private mutating func addTensor(_ value: ValueID, name: String) {
+    mutating func addTensor(_ value: ValueID, name: String) {
         let coding = codings[value]!
         var record = TensorRecord()
-        record.storage = isScores(value) ? .i16 : .u8
+        record.storage = coding.isWide ? .i16 : .u8
         record.zeroPoint = coding.zeroPoint
         record.channels = UInt32(graph.channels[value])
-        record.growth = growth(value)
+        (record.coarseness, record.growth) = shapes[value]
         (record.low, record.high) = (coding.low, coding.high)
         tensors[value] = builder.addTensor(record, name: name, scales: coding.scales)
     }
 
-    private func isScores(_ value: ValueID) -> Bool {
-        guard let producer = graph.nodes.first(where: { $0.output == value }), case .conv3d = producer.op else {
-            return false
-        }
-        return graph.consumers(of: value).contains { graph.nodes[$0].op == .argmax }
+    /// Adds the op of `node`, whose result is `output`.
+    mutating func addOp(
+        _ op: OpRecord, _ node: Node, output: ValueID, weights: [Int8] = [], channels: [mk_channel] = [],
+        table: [UInt8] = [], tableAlignment: Int = 1
+    ) {
+        builder.addOp(
+            op, name: node.name, inputs: node.inputs.map { tensors[$0]! }, output: tensors[output]!, weights: weights,
+            channels: channels, table: table, tableAlignment: tableAlignment)
     }
 
-    /// Size of a value minus the size of the input.
-    private func growth(_ value: ValueID) -> (Int16, Int16, Int16) {
-        guard let node = graph.nodes.first(where: { $0.output == value }) else { return (0, 0, 0) }
-        let before = growth(node.inputs[0])
-        guard case .conv3d(let conv) = node.op else { return before }
-        let change = conv.outputSize(of: Size3(cube: 0))
-        return (
-            before.0 + Int16(change.depth), before.1 + Int16(change.height), before.2 + Int16(change.width)
-        )
-    }
-
-    private mutating func finish(_ index: Int, _ feature: String) {
+    mutating func finish(_ index: Int, _ feature: String) {
         nodes.append(index)
         builder.require(feature: feature)
     }
@@ -107,7 +107,7 @@ struct Lowering {
         let shape = Conv3D(
             inChannels: conv.inChannels, outChannels: conv.outChannels, kernel: Extent(conv.kernel),
             dilation: Extent(conv.dilation), padding: Extent(conv.padding), inputZeroPoint: input.zeroPoint,
-            outputZeroPoint: output.zeroPoint, outputElement: isScores(value) ? .i16 : .u8)
+            outputZeroPoint: output.zeroPoint, outputElement: output.isWide ? .i16 : .u8)
         var channels: [mk_channel] = []
         for o in 0..<conv.outChannels {
             channels.append(
@@ -119,14 +119,12 @@ struct Lowering {
         op.kernel = triple(conv.kernel)
         op.dilation = triple(conv.dilation)
         op.padding = triple(conv.padding)
-        builder.addOp(
-            op, name: node.name, inputs: [tensors[node.inputs[0]]!], output: tensors[value]!,
-            weights: kernelOrder(weights.codes, shape), channels: channels)
+        addOp(op, node, output: value, weights: kernelOrder(weights.codes, shape), channels: channels)
         finish(target, "conv3d-u8")
     }
 
-    /// Requantization factors must stay under one half (docs/arithmetic.md): where an output step would be finer than
-    /// two accumulator steps, it carries no information and is made coarser.
+    /// Requantization factors must stay under a quarter (docs/arithmetic.md): where an output step would be finer than
+    /// four accumulator steps, it carries next to no information and is made coarser.
     private mutating func widen(_ value: ValueID, for accumulatorScales: [Double]) {
         var coding = codings[value]!
         for o in accumulatorScales.indices {
@@ -151,7 +149,7 @@ struct Lowering {
                 layer: node.name, message: "channel \(o) could overflow the 32-bit accumulator (bias \(real))")
         }
         guard let requantizer = Requantizer.nearest(weights.accumulatorScales[o] / Double(outputScale)) else {
-            throw QuantizeError(layer: node.name, message: "channel \(o) has no requantization factor under one half")
+            throw QuantizeError(layer: node.name, message: "channel \(o) has no requantization factor under a quarter")
         }
         return mk_channel(
             bias: Int32(bias), multiplier: requantizer.multiplier, shift: requantizer.shift, reserved: 0)
@@ -185,8 +183,7 @@ struct Lowering {
         addTensor(node.output, name: node.name)
         var op = OpRecord()
         op.kind = .lookup
-        builder.addOp(
-            op, name: node.name, inputs: [tensors[node.inputs[0]]!], output: tensors[node.output]!, table: table)
+        addOp(op, node, output: node.output, table: table)
         finish(index, "lookup-u8")
     }
 
@@ -202,8 +199,7 @@ struct Lowering {
         }
         (op.multiplierA, op.multiplierB) = (Int64(multipliers[0]), Int64(multipliers[1]))
         addTensor(node.output, name: node.name)
-        builder.addOp(
-            op, name: node.name, inputs: node.inputs.map { tensors[$0]! }, output: tensors[node.output]!)
+        addOp(op, node, output: node.output)
         finish(index, "add-u8")
     }
 
@@ -211,8 +207,7 @@ struct Lowering {
         addTensor(node.output, name: node.name)
         var op = OpRecord()
         op.kind = .concat
-        builder.addOp(
-            op, name: node.name, inputs: node.inputs.map { tensors[$0]! }, output: tensors[node.output]!)
+        addOp(op, node, output: node.output)
         finish(index, "concat-u8")
     }
 
@@ -220,7 +215,7 @@ struct Lowering {
         var record = TensorRecord()
         record.storage = .labels
         record.channels = 1
-        record.growth = growth(node.inputs[0])
+        (record.coarseness, record.growth) = shapes[node.inputs[0]]
         let labels = builder.addTensor(record, name: "labels", scales: [])
         builder.record.labelTensor = labels
         var op = OpRecord()
@@ -231,6 +226,28 @@ struct Lowering {
 
     private func triple(_ size: Size3) -> (UInt16, UInt16, UInt16) {
         (UInt16(size.depth), UInt16(size.height), UInt16(size.width))
+    }
+}
+
+extension FloatGraph {
+    /// Of every value, log2 of how much coarser than the input it is, and its size minus that of the input at that coarseness.
+    func relativeSizes() -> [(coarseness: UInt16, growth: (Int16, Int16, Int16))] {
+        let base = 1 << 20
+        var coarseness = [0]
+        var sizes = [Size3(cube: base)]
+        for node in nodes {
+            var level = coarseness[node.inputs[0]]
+            if case .conv3d(let conv) = node.op, conv.stride == 2 { level += 1 }
+            if node.op == .depthToSpace { level -= 1 }
+            coarseness.append(level)
+            sizes.append(node.op.outputSize(sizes[node.inputs[0]]))
+        }
+        return zip(coarseness, sizes).map { level, size in
+            let cell = base >> level
+            return (
+                UInt16(level), (Int16(size.depth - cell), Int16(size.height - cell), Int16(size.width - cell))
+            )
+        }
     }
 }
 

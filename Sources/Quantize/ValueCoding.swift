@@ -8,6 +8,8 @@ public struct ValueCoding: Equatable, Sendable {
     /// Real values at the ends of the codes (of the widest channel).
     public var low: Float
     public var high: Float
+    /// 16-bit codes -32,768 ... 32,767 with zero point 0, instead of bytes.
+    public var isWide = false
 
     public func scale(_ channel: Int) -> Float { scales.count == 1 ? scales[0] : scales[channel] }
 
@@ -18,6 +20,13 @@ public struct ValueCoding: Equatable, Sendable {
         return ValueCoding(
             scales: [scale], zeroPoint: zeroPoint, low: -Float(zeroPoint) * scale,
             high: Float(255 - Int(zeroPoint)) * scale)
+    }
+
+    /// 16-bit codes over -high ... high of every channel (or of all, when there is one).
+    static func wide(high: [Float]) -> ValueCoding {
+        let most = high.max() ?? 0
+        return ValueCoding(
+            scales: high.map { max($0, 1e-6) / 32767 }, zeroPoint: 0, low: -most, high: most, isWide: true)
     }
 
     /// One scale per channel, all starting at 0: free after a ReLU, because the next convolution's weights absorb it.
@@ -41,6 +50,7 @@ struct CodingChooser {
             switch node.op {
             case .argmax: break
             case .conv3d where feedsArgmax(node.output): result[node.output] = scores(node.output)
+            case .conv3d where normOf(node.output) != nil: result[node.output] = statistics(node.output)
             case .activation(.relu) where onlyConvolutionsRead(node.output):
                 result[node.output] = .perChannel(
                     high: (calibration.histograms[node.output] ?? []).map { rule.range($0).high })
@@ -61,10 +71,29 @@ struct CodingChooser {
         graph.consumers(of: value).allSatisfy { if case .conv3d = graph.nodes[$0].op { true } else { false } }
     }
 
+    /// The group normalization that reads a value, if one does.
+    private func normOf(_ value: ValueID) -> GroupNorm? {
+        for index in graph.consumers(of: value) {
+            if case .groupNorm(let norm) = graph.nodes[index].op { return norm }
+        }
+        return nil
+    }
+
+    /// What a normalization reads: 16 bits with room for four times the calibrated range, because a clipped value would
+    /// shift the statistics of its whole group. Instance normalization cancels the scale, so each channel has its own.
+    private func statistics(_ value: ValueID) -> ValueCoding {
+        func room(_ histogram: Histogram) -> Float { 4 * max(abs(histogram.low), abs(histogram.high)) }
+        let norm = normOf(value)!
+        let isInstance = norm.groups == norm.scale.count && graph.consumers(of: value).count == 1
+        return .wide(
+            high: isInstance
+                ? (calibration.histograms[value] ?? []).map(room) : [room(calibration.pooled(value))])
+    }
+
     private func scores(_ value: ValueID) -> ValueCoding {
         let histogram = calibration.pooled(value)
         let most = max(abs(histogram.low), abs(histogram.high), 1e-6) * Self.scoreHeadroom
-        return ValueCoding(scales: [most / 32767], zeroPoint: 0, low: -most, high: most)
+        return .wide(high: [most])
     }
 
     /// A concatenation does not rescale, so its inputs and output share one coding.

@@ -35,7 +35,7 @@ enum PlanText {
     private static func name(_ use: PlannedBuffer.Use, _ file: ModelFile) -> String {
         switch use {
         case .tensor(let index): file.string(file.tensor(index).name)
-        case .paddingRow(let op): "\(file.string(file.op(op).name)) padding row"
+        case .scratch(let op): "\(file.string(file.op(op).name)) scratch"
         case .scoreRows: "score rows"
         case .scoreSlab: "score slab"
         }

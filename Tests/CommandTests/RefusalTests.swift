@@ -102,9 +102,6 @@ struct Refusal: Sendable, CustomStringConvertible {
             name: "gelu and elu", target: .config, status: 6, says: "gelu",
             spoil: text("\"gelu\": false", "\"gelu\": true, \"elu\": true")),
         .init(
-            name: "instance norm", target: .config, status: 6, says: "instance normalization",
-            spoil: text("\"bnorm\": false", "\"bnorm\": true")),
-        .init(
             name: "too few layers", target: .config, status: 6, says: "not used",
             spoil: { bytes in
                 let text = String(decoding: bytes, as: UTF8.self)

@@ -116,6 +116,20 @@ struct MeshNetImporterTests {
         #expect(graph.foldingBatchNorm().nodes.count == 4)
     }
 
+    /// Without running statistics the statistics are the input's own.
+    @Test(arguments: [true, false])
+    func normalizationWithoutStatisticsIsInstanceNorm(_ affine: Bool) throws {
+        var set = nested(affine: affine)
+        set.items.removeAll { $0.name.hasPrefix("model.0.1.running") }
+        let graph = try graph(set, top: "\"bnorm\":true")
+        guard case .groupNorm(let norm) = graph.nodes[1].op else {
+            Issue.record("no instance normalization")
+            return
+        }
+        #expect(norm.groups == 3 && norm.epsilon == 1e-5)
+        #expect(affine || (norm.scale == [1, 1, 1] && norm.shift == [0, 0, 0]))
+    }
+
     private func expectRefusal(
         _ message: String, _ set: TensorSet, kind: ImportError.Kind = .malformed, top: String = "",
         extras: String = "",
@@ -151,18 +165,11 @@ struct MeshNetImporterTests {
         expectRefusal(
             "4 classes but the configuration names 1 labels", flat(),
             extras: "\"labels\":[{\"value\":0,\"name\":\"a\"}]")
-        expectRefusal("model.0: instance normalization", flat(), kind: .unsupported, top: "\"bnorm\":true")
         expectRefusal("model.0.1.", nested())
     }
 
     @Test func batchNormRefusals() {
         var set = nested()
-        set.items.removeAll { $0.name.hasPrefix("model.0.1.running") }
-        expectRefusal(
-            "model.0: instance normalization (\"bnorm\" without running statistics) is not supported yet",
-            set,
-            kind: .unsupported, top: "\"bnorm\":true")
-        set = nested()
         set.remove("model.0.1.running_var")
         expectRefusal("tensor model.0.1.running_var is missing", set, top: "\"bnorm\":true")
         set = nested()

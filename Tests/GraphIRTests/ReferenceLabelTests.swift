@@ -5,7 +5,7 @@ import Testing
 @Suite(
     .serialized, .enabled(if: SharedData.isPresent, "the shared data folder is absent: no reference labels"))
 struct ReferenceLabelTests {
-    @Test(arguments: ["model5_gw_ae", "model21_104class"])
+    @Test(arguments: ["model5_gw_ae", "model21_104class", "mindgrab"])
     func labelsAgree(_ name: String) throws {
         let graph = try SharedData.network(name)
         let size = Size3(cube: 96)
@@ -23,14 +23,5 @@ struct ReferenceLabelTests {
             "\(name) 96^3: agreement \(agreement) (\(labels.count - equal) voxels differ), \(elapsed), \(rate) GMAC/s"
         )
         #expect(agreement >= 0.9999)
-    }
-
-    @Test func instanceNormalizationIsRefused() throws {
-        let error = #expect(throws: ImportError.self) { try SharedData.network("mindgrab") }
-        #expect(error?.kind == .unsupported)
-        #expect(
-            error?.message
-                == "model.0: instance normalization (\"bnorm\" without running statistics) is not supported yet"
-        )
     }
 }

@@ -73,6 +73,7 @@ struct Runner {
                     let scores = sources[0].map { $0[voxel] }
                     return scores.firstIndex(of: scores.max()!)!
                 }
+            default: preconditionFailure("not in these networks")
             }
         }
         return []

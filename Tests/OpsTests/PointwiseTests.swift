@@ -106,13 +106,4 @@ import Testing
         }
     }
 
-    private func forEachVoxel(_ layout: TensorLayout, _ body: (Int, Int, Int, Int) -> Void) {
-        for c in 0..<layout.channels {
-            for z in 0..<layout.extent.depth {
-                for y in 0..<layout.extent.height {
-                    for x in 0..<layout.extent.width { body(c, z, y, x) }
-                }
-            }
-        }
-    }
 }

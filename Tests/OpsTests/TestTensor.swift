@@ -71,3 +71,13 @@ final class TestTensor {
         return result
     }
 }
+
+func forEachVoxel(_ layout: TensorLayout, _ body: (Int, Int, Int, Int) -> Void) {
+    for c in 0..<layout.channels {
+        for z in 0..<layout.extent.depth {
+            for y in 0..<layout.extent.height {
+                for x in 0..<layout.extent.width { body(c, z, y, x) }
+            }
+        }
+    }
+}

@@ -43,3 +43,22 @@ typedef void mk_conv3d_kernel(const mk_conv3d *conv, const mk_conv3d_row *rows, 
                               uint8_t *output, ptrdiff_t output_block_stride, int32_t width);
 mk_conv3d_kernel mk_conv3d_avx2;
 mk_conv3d_kernel mk_conv3d_avx512vnni;
+
+// y = clamp(((a · 2^15 · multiplier >> 32) + offset) >> shift) of one channel of a normalization.
+typedef struct mk_affine {
+    int32_t multiplier;
+    int32_t offset;
+    int32_t shift;  // 1 ... 22
+} mk_affine;
+
+// Sums and sums of squares of the two channels of one row of an i16 block, added to what is there.
+typedef void mk_norm_stats_kernel(const uint8_t *row, int32_t width, int64_t sums[2], int64_t squares[2]);
+mk_norm_stats_kernel mk_norm_stats_avx2;
+mk_norm_stats_kernel mk_norm_stats_avx512vnni;
+
+// One row of normalized values: `low` and `high` are rows of the i16 blocks of channels 0, 1 and 2, 3; writes u8 words of four
+// channels, or with `wide` i16 words of the channels of `low`. `real` channels exist (1 ... 4), `high` may be null for two.
+typedef void mk_norm_apply_kernel(const mk_affine *channels, int32_t real, const uint8_t *low, const uint8_t *high,
+                                  uint8_t *output, int32_t width, int32_t wide);
+mk_norm_apply_kernel mk_norm_apply_avx2;
+mk_norm_apply_kernel mk_norm_apply_avx512vnni;

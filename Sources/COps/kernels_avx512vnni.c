@@ -5,5 +5,8 @@
 #include "vec_avx512vnni.h"
 #define MK_NAME mk_conv3d_avx512vnni
 #include "conv3d_body.h"
+#define MK_STATS mk_norm_stats_avx512vnni
+#define MK_APPLY mk_norm_apply_avx512vnni
+#include "norm_body.h"
 #pragma clang attribute pop
 #endif

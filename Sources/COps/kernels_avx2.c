@@ -5,5 +5,8 @@
 #include "vec_avx2.h"
 #define MK_NAME mk_conv3d_avx2
 #include "conv3d_body.h"
+#define MK_STATS mk_norm_stats_avx2
+#define MK_APPLY mk_norm_apply_avx2
+#include "norm_body.h"
 #pragma clang attribute pop
 #endif

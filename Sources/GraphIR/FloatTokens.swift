@@ -1,0 +1,180 @@
+/// The float forms of the operations of state-space and Kolmogorov-Arnold blocks. Plain loops: they are a small part of a
+/// network's work.
+enum FloatTokens {
+    // MARK: Normalization
+
+    static func normalize(_ x: inout FloatTensor, _ norm: GroupNorm) {
+        let count = x.size.count
+        let perGroup = x.channels / norm.groups
+        for group in 0..<norm.groups {
+            let range = (group * perGroup * count)..<((group + 1) * perGroup * count)
+            let (mean, inverse) = moments(x.values[range], norm.epsilon)
+            for channel in (group * perGroup)..<((group + 1) * perGroup) {
+                let gain = inverse * Double(norm.scale[channel])
+                let offset = Double(norm.shift[channel]) - mean * gain
+                for i in (channel * count)..<((channel + 1) * count) {
+                    x.values[i] = Float(Double(x.values[i]) * gain + offset)
+                }
+            }
+        }
+    }
+
+    static func normalize(_ x: inout FloatTensor, _ norm: LayerNorm) {
+        let count = x.size.count
+        var token = [Float](repeating: 0, count: x.channels)
+        for t in 0..<count {
+            for c in 0..<x.channels { token[c] = x.values[c * count + t] }
+            let (mean, inverse) = moments(token[...], norm.epsilon)
+            for c in 0..<x.channels {
+                x.values[c * count + t] = Float(
+                    (Double(token[c]) - mean) * inverse * Double(norm.scale[c]) + Double(norm.shift[c]))
+            }
+        }
+    }
+
+    private static func moments(_ values: ArraySlice<Float>, _ epsilon: Double) -> (mean: Double, inverse: Double) {
+        let mean = values.reduce(0.0) { $0 + Double($1) } / Double(values.count)
+        let variance =
+            values.reduce(0.0) { $0 + (Double($1) - mean) * (Double($1) - mean) } / Double(values.count)
+        return (mean, 1 / (variance + epsilon).squareRoot())
+    }
+
+    // MARK: Convolutions
+
+    static func strided(_ x: FloatTensor, _ conv: ConvWeights) -> FloatTensor {
+        var result = FloatTensor(channels: conv.outChannels, size: conv.outputSize(of: x.size))
+        let size = result.size
+        let taps = conv.kernel.count
+        for z in 0..<size.depth {
+            for y in 0..<size.height {
+                for xx in 0..<size.width {
+                    let at = (z * size.height + y) * size.width + xx
+                    for o in 0..<conv.outChannels { result.values[o * size.count + at] = conv.bias[o] }
+                    for tap in 0..<taps {
+                        guard let source = position(tap, z, y, xx, conv, x.size) else { continue }
+                        for i in 0..<conv.inChannels {
+                            let value = x.values[i * x.size.count + source]
+                            for o in 0..<conv.outChannels {
+                                result.values[o * size.count + at] +=
+                                    value * conv.weights[(o * conv.inChannels + i) * taps + tap]
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        return result
+    }
+
+    private static func position(_ tap: Int, _ z: Int, _ y: Int, _ x: Int, _ conv: ConvWeights, _ size: Size3) -> Int? {
+        let k = conv.kernel
+        let a = z * conv.stride + tap / (k.height * k.width) * conv.dilation.depth - conv.padding.depth
+        let b = y * conv.stride + tap / k.width % k.height * conv.dilation.height - conv.padding.height
+        let c = x * conv.stride + tap % k.width * conv.dilation.width - conv.padding.width
+        guard a >= 0, a < size.depth, b >= 0, b < size.height, c >= 0, c < size.width else { return nil }
+        return (a * size.height + b) * size.width + c
+    }
+
+    static func depthwise(_ x: FloatTensor, _ conv: DepthwiseConv) -> FloatTensor {
+        let k = conv.kernel
+        let shape = ConvWeights(
+            outChannels: 1, inChannels: 1, kernel: k, dilation: Size3(cube: 1),
+            padding: Size3(depth: k.depth / 2, height: k.height / 2, width: k.width / 2),
+            weights: [Float](repeating: 0, count: k.count), bias: [0])
+        var result = x
+        for c in 0..<x.channels {
+            var one = shape
+            one.weights = Array(conv.weights[(c * k.count)..<((c + 1) * k.count)])
+            one.bias = [conv.bias[c]]
+            let count = x.size.count
+            let channel = FloatTensor(
+                channels: 1, size: x.size, values: Array(x.values[(c * count)..<((c + 1) * count)]))
+            result.values.replaceSubrange((c * count)..<((c + 1) * count), with: strided(channel, one).values)
+        }
+        return result
+    }
+
+    static func convolve(_ x: FloatTensor, _ conv: TokenConv) -> FloatTensor {
+        let count = x.size.count
+        var result = x
+        for c in 0..<x.channels {
+            for t in 0..<count {
+                var sum = conv.bias[c]
+                for k in 0..<conv.taps {
+                    let back = conv.taps - 1 - k
+                    let source = conv.reversed ? t + back : t - back
+                    if source >= 0, source < count {
+                        sum += conv.weights[c * conv.taps + k] * x.values[c * count + source]
+                    }
+                }
+                result.values[c * count + t] = sum
+            }
+        }
+        return result
+    }
+
+    static func depthToSpace(_ x: FloatTensor) -> FloatTensor {
+        let channels = x.channels / 8
+        let s = x.size
+        var result = FloatTensor(
+            channels: channels, size: Size3(depth: 2 * s.depth, height: 2 * s.height, width: 2 * s.width))
+        for from in 0..<x.channels {
+            let (slot, c) = (from / channels, from % channels)
+            for t in 0..<s.count {
+                let z = 2 * (t / (s.height * s.width)) + slot / 4
+                let y = 2 * (t / s.width % s.height) + slot / 2 % 2
+                let to = ((c * 2 * s.depth + z) * 2 * s.height + y) * 2 * s.width + 2 * (t % s.width) + slot % 2
+                result.values[to] = x.values[from * s.count + t]
+            }
+        }
+        return result
+    }
+
+    // MARK: Kolmogorov-Arnold and state space
+
+    static func expand(_ x: FloatTensor, _ basis: KANBasis) -> FloatTensor {
+        let (count, outputs) = (x.size.count, basis.outputsPerChannel)
+        var result = FloatTensor(channels: x.channels * outputs, size: x.size)
+        for c in 0..<x.channels {
+            for t in 0..<count {
+                let value = basis.clamp(Double(x.values[c * count + t]))
+                for k in 0..<(outputs - 1) {
+                    result.values[(c * outputs + k) * count + t] = Float(basis.spline(k, value))
+                }
+                result.values[(c * outputs + outputs - 1) * count + t] = Float(Activation.silu(value))
+            }
+        }
+        return result
+    }
+
+    static func softplus(_ v: Double) -> Double { v > 30 ? v : log1pValue(expValue(v)) }
+
+    static func scan(_ x: FloatTensor, _ v: FloatTensor, _ bc: FloatTensor, _ scan: SelectiveScan) -> FloatTensor {
+        let (count, states) = (x.size.count, scan.states)
+        var result = x
+        for d in 0..<x.channels {
+            var h = [Double](repeating: 0, count: states)
+            for step in 0..<count {
+                let t = scan.reversed ? count - 1 - step : step
+                let delta = softplus(Double(v.values[d * count + t]))
+                let input = Double(x.values[d * count + t])
+                var y = Double(scan.skip[d]) * input
+                for n in 0..<states {
+                    let b = Double(bc.values[n * count + t])
+                    h[n] = expValue(delta * Double(scan.a[d * states + n])) * h[n] + delta * b * input
+                    y += Double(bc.values[(states + n) * count + t]) * h[n]
+                }
+                result.values[d * count + t] = Float(y)
+            }
+        }
+        return result
+    }
+
+    static func gate(_ a: FloatTensor, _ b: FloatTensor, _ z: FloatTensor) -> FloatTensor {
+        var result = a
+        for i in a.values.indices {
+            result.values[i] = (a.values[i] + b.values[i]) * Float(Activation.silu(Double(z.values[i])))
+        }
+        return result
+    }
+}

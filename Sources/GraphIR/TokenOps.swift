@@ -1,0 +1,132 @@
+/// Normalization with statistics of the input itself: over the voxels of a group of channels, per channel gain and shift.
+///
+/// `groups` equal to the channels is instance normalization. The variance is the biased one, as in PyTorch.
+public struct GroupNorm: Equatable, Sendable {
+    /// Divides the number of channels.
+    public var groups: Int
+    /// One per channel.
+    public var scale: [Float]
+    public var shift: [Float]
+    public var epsilon: Double
+
+    public init(groups: Int, scale: [Float], shift: [Float], epsilon: Double) {
+        self.groups = groups
+        self.scale = scale
+        self.shift = shift
+        self.epsilon = epsilon
+    }
+}
+
+/// Normalization of each voxel over its channels (Ba et al. 2016, arXiv 1607.06450), per channel gain and shift.
+public struct LayerNorm: Equatable, Sendable {
+    public var scale: [Float]
+    public var shift: [Float]
+    public var epsilon: Double
+
+    public init(scale: [Float], shift: [Float], epsilon: Double) {
+        self.scale = scale
+        self.shift = shift
+        self.epsilon = epsilon
+    }
+}
+
+/// A convolution of each channel on its own, stride 1, zero padding that keeps the size, odd kernel.
+public struct DepthwiseConv: Equatable, Sendable {
+    public var kernel: Size3
+    /// `[channel][kz][ky][kx]`
+    public var weights: [Float]
+    public var bias: [Float]
+
+    public init(kernel: Size3, weights: [Float], bias: [Float]) {
+        self.kernel = kernel
+        self.weights = weights
+        self.bias = bias
+    }
+}
+
+/// A depthwise convolution along the token sequence (voxels in memory order, width fastest), zeros before its start:
+/// `y[t] = bias + Σ_k w[k] · x[t - (taps - 1) + k]`; `reversed` runs from the last token to the first instead:
+/// `y[t] = bias + Σ_k w[k] · x[t + (taps - 1) - k]`.
+public struct TokenConv: Equatable, Sendable {
+    public var taps: Int
+    public var reversed: Bool
+    /// `[channel][tap]`
+    public var weights: [Float]
+    public var bias: [Float]
+
+    public init(taps: Int, reversed: Bool, weights: [Float], bias: [Float]) {
+        self.taps = taps
+        self.reversed = reversed
+        self.weights = weights
+        self.bias = bias
+    }
+}
+
+/// The inputs of a Kolmogorov-Arnold layer: per channel `grid + 3` cubic B-splines on uniform knots over [-1, 1], extended
+/// by three cells on each side (efficient-kan), then SiLU. The layer itself is a pointwise convolution of these.
+public struct KANBasis: Equatable, Sendable {
+    /// Cells in [-1, 1].
+    public var grid: Int
+
+    public init(grid: Int) { self.grid = grid }
+
+    public var outputsPerChannel: Int { grid + 4 }
+    /// Width of a cell.
+    public var cell: Double { 2 / Double(grid) }
+    /// Inputs are clamped to the integer range, 16 codes per cell: -128 ... 127 steps.
+    public func clamp(_ x: Double) -> Double { min(max(x, -128 * cell / 16), 127 * cell / 16) }
+
+    /// Spline `k` in 0 ..< grid + 3 at `x`; its support starts at knot `k` (x = -1 + (k - 3) · cell).
+    public func spline(_ k: Int, _ x: Double) -> Double {
+        let u = (x + 1) / cell - Double(k - 3)
+        switch u {
+        case 0..<1: return u * u * u / 6
+        case 1..<2:
+            let t = u - 1
+            return (1 + 3 * t + 3 * t * t - 3 * t * t * t) / 6
+        case 2..<3:
+            let t = u - 2
+            return (4 - 6 * t * t + 3 * t * t * t) / 6
+        case 3..<4:
+            let t = 4 - u
+            return t * t * t / 6
+        default: return 0
+        }
+    }
+}
+
+extension FloatOp {
+    var parameterCount: Int {
+        switch self {
+        case .conv3d(let conv): conv.weights.count + conv.bias.count
+        case .groupNorm(let norm): norm.scale.count + norm.shift.count
+        case .layerNorm(let norm): norm.scale.count + norm.shift.count
+        case .depthwise(let conv): conv.weights.count + conv.bias.count
+        case .tokenConv(let conv): conv.weights.count + conv.bias.count
+        case .scan(let scan): scan.a.count + scan.skip.count
+        default: 0
+        }
+    }
+}
+
+/// The selective scan (Gu & Dao 2023, arXiv 2312.00752) over the token sequence. Inputs: x `[channels]`, v `[channels]`
+/// (the step before softplus, bias included), and B and C as one value of `2 · states` channels.
+///
+///     Δ = softplus(v[t,d])
+///     h[d,n] ← exp(Δ · a[d,n]) · h[d,n] + Δ · B[t,n] · x[t,d]
+///     y[t,d] = Σ_n C[t,n] · h[d,n] + skip[d] · x[t,d]
+public struct SelectiveScan: Equatable, Sendable {
+    public var states: Int
+    public var reversed: Bool
+    /// `[channel][state]`, negative.
+    public var a: [Float]
+    /// One per channel.
+    public var skip: [Float]
+
+    public init(states: Int, reversed: Bool, a: [Float], skip: [Float]) {
+        self.states = states
+        self.reversed = reversed
+        self.a = a
+        self.skip = skip
+    }
+}

@@ -1,0 +1,69 @@
+import FlatGraph
+import Glibc
+import GraphIR
+import Ops
+
+extension Lowering {
+    mutating func addGroupNorm(_ node: Node, _ norm: GroupNorm, target: Int) throws(QuantizeError) {
+        let input = codings[node.inputs[0]]!
+        let value = graph.nodes[target].output
+        let output = codings[value]!
+        var table = RecordBytes()
+        for c in norm.scale.indices {
+            let inputScale = Double(input.scale(c))
+            table.append(
+                try NormChannel.from(
+                    gain: Double(norm.scale[c]) / Double(output.scale(c)),
+                    bias: Double(norm.shift[c]) / Double(output.scale(c)),
+                    epsilon: norm.epsilon / (inputScale * inputScale), layer: node.name))
+        }
+        addTensor(value, name: graph.nodes[target].name)
+        var op = OpRecord()
+        op.kind = .groupNorm
+        op.multiplierA = Int64(norm.groups)
+        addOp(op, node, output: value, table: table.bytes, tableAlignment: 4)
+        finish(target, "group-norm")
+    }
+}
+
+/// Little-endian records for the tables section.
+struct RecordBytes {
+    private(set) var bytes: [UInt8] = []
+
+    mutating func append(_ value: some FixedWidthInteger) {
+        for i in 0..<(value.bitWidth / 8) { bytes.append(UInt8(truncatingIfNeeded: value >> (8 * i))) }
+    }
+
+    mutating func append(_ channel: NormChannel) {
+        append(channel.gain)
+        append(channel.gainShift)
+        append(channel.bias)
+        append(channel.epsilon)
+        append(channel.epsilonShift)
+        for _ in 0..<3 { append(Int32(0)) }
+    }
+}
+
+extension NormChannel {
+    /// - Parameters:
+    ///   - gain: output codes per standard deviation.
+    ///   - bias: output codes.
+    ///   - epsilon: in squared input codes.
+    static func from(gain: Double, bias: Double, epsilon: Double, layer: String) throws(QuantizeError) -> NormChannel {
+        guard abs(gain) < 0x1p30, abs(bias) < 32767, epsilon > 0x1p-60, epsilon < 0x1p60 else {
+            throw QuantizeError(layer: layer, message: "normalization with gain \(gain), offset \(bias) output codes")
+        }
+        let (mantissa, shift) = split(abs(gain), bits: 31, shifts: gainShiftRange)
+        let (epsilonMantissa, epsilonShift) = split(epsilon, bits: 32, shifts: epsilonShiftRange)
+        return NormChannel(
+            gain: Int32(gain < 0 ? -mantissa : mantissa), gainShift: shift, bias: Int32((bias * 65536).rounded()),
+            epsilon: UInt32(epsilonMantissa), epsilonShift: epsilonShift)
+    }
+
+    /// x as mantissa / 2^shift, the mantissa below 2^bits and as large as the shifts allow.
+    private static func split(_ x: Double, bits: Int, shifts: ClosedRange<Int32>) -> (Int64, Int32) {
+        guard x > 0 else { return (0, 30) }
+        let shift = min(max(Int32(bits - 2) - Int32(floor(log2(x))), shifts.lowerBound), shifts.upperBound)
+        return (Int64((x * exp2(Double(shift))).rounded()), shift)
+    }
+}
