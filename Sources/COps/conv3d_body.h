@@ -5,7 +5,18 @@
 // registers while the loop walks input blocks, kernel rows and taps. Both are literals at every call site, so that each
 // combination unrolls completely. Fewer channels take more vectors (MKV_TILE_FOR): the multipliers have a latency of
 // several cycles, and only enough independent accumulators hide it.
+//
+// The file is included once per stride (MK_STRIDE 1 or 2; at 2 every second voxel is loaded), MK_TAG keeps the names apart.
 
+#define MK_JOIN2(a, b) a##b
+#define MK_JOIN(a, b) MK_JOIN2(a, b)
+#define conv3d_acc MK_JOIN(conv3d_acc, MK_TAG)
+#define conv3d_tap MK_JOIN(conv3d_tap, MK_TAG)
+#define conv3d_accumulate MK_JOIN(conv3d_accumulate, MK_TAG)
+#define conv3d_store MK_JOIN(conv3d_store, MK_TAG)
+#define conv3d_tile MK_JOIN(conv3d_tile, MK_TAG)
+#define conv3d_group MK_JOIN(conv3d_group, MK_TAG)
+#undef MK_INLINE
 #define MK_INLINE static inline __attribute__((always_inline))
 
 typedef struct { mkv_acc v[MKV_CHANNELS][MKV_TILE_MAX]; } conv3d_acc;
@@ -15,7 +26,8 @@ MK_INLINE void conv3d_tap(const uint8_t *in, const int8_t *w, ptrdiff_t group_st
                           conv3d_acc *acc) {
     mkv_in x[MKV_TILE_MAX];
 #pragma unroll
-    for (int v = 0; v < tile; v++) x[v] = mkv_load(in + v * MKV_LANES * 4);
+    for (int v = 0; v < tile; v++)
+        x[v] = MK_STRIDE == 1 ? mkv_load(in + v * MKV_LANES * 4) : mkv_load_second(in + v * MKV_LANES * 8);
 #pragma unroll
     for (int o = 0; o < count; o++) {
         mkv_weight q = mkv_weights(w + (o >> 2) * group_stride + (o & 3) * 4);
@@ -31,7 +43,7 @@ MK_INLINE void conv3d_accumulate(const mk_conv3d *conv, const mk_conv3d_row *row
     for (int32_t block = 0; block < conv->in_blocks; block++) {
         const int8_t *block_weights = group + block * conv->weights_block;
         for (int32_t r = 0; r < row_count; r++) {
-            const uint8_t *in = rows[r].input + block * rows[r].block_stride + x_bytes;
+            const uint8_t *in = rows[r].input + block * rows[r].block_stride + x_bytes * MK_STRIDE;
             const int8_t *w = block_weights + rows[r].weights;
             if (is_three) {
                 conv3d_tap(in, w, group_stride, count, tile, acc);
@@ -160,3 +172,12 @@ void MK_NAME(const mk_conv3d *conv, const mk_conv3d_row *rows, int32_t row_count
 #undef MK_CASE
     }
 }
+#undef MK_NAME
+#undef MK_TAG
+#undef MK_STRIDE
+#undef conv3d_acc
+#undef conv3d_tap
+#undef conv3d_accumulate
+#undef conv3d_store
+#undef conv3d_tile
+#undef conv3d_group

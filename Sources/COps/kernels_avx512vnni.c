@@ -4,6 +4,12 @@
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,evex512"))), apply_to = function)
 #include "vec_avx512vnni.h"
 #define MK_NAME mk_conv3d_avx512vnni
+#define MK_TAG _s1
+#define MK_STRIDE 1
+#include "conv3d_body.h"
+#define MK_NAME mk_conv3d_s2_avx512vnni
+#define MK_TAG _s2
+#define MK_STRIDE 2
 #include "conv3d_body.h"
 #define MK_STATS mk_norm_stats_avx512vnni
 #define MK_APPLY mk_norm_apply_avx512vnni

@@ -18,10 +18,14 @@ typedef struct { __m256i multiplier, rounding; __m128i shift; } mkv_requant;
 
 MKV mkv_acc mkv_zero(void) { return _mm256_setzero_si256(); }
 MKV mkv_acc mkv_broadcast(int32_t x) { return _mm256_set1_epi32(x); }
-MKV mkv_in mkv_load(const uint8_t *p) {
-    __m256i x = _mm256_loadu_si256((const __m256i *)p);
+MKV mkv_in mkv_split(__m256i x) {
     mkv_in r = { _mm256_and_si256(x, _mm256_set1_epi16(255)), _mm256_srli_epi16(x, 8) };
     return r;
+}
+MKV mkv_in mkv_load(const uint8_t *p) { return mkv_split(_mm256_loadu_si256((const __m256i *)p)); }
+MKV mkv_in mkv_load_second(const uint8_t *p) {
+    __m256 a = _mm256_loadu_ps((const float *)p), b = _mm256_loadu_ps((const float *)(p + 32));
+    return mkv_split(_mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88)), 0xD8));
 }
 MKV mkv_weight mkv_weights(const int8_t *p) {
     int32_t w;

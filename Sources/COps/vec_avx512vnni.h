@@ -20,6 +20,10 @@ typedef struct { __m512i multiplier, rounding; __m128i shift; } mkv_requant;
 MKV mkv_acc mkv_zero(void) { return _mm512_setzero_si512(); }
 MKV mkv_acc mkv_broadcast(int32_t x) { return _mm512_set1_epi32(x); }
 MKV mkv_in mkv_load(const uint8_t *p) { return _mm512_loadu_si512(p); }
+MKV mkv_in mkv_load_second(const uint8_t *p) {
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_permutex2var_epi32(_mm512_loadu_si512(p), even, _mm512_loadu_si512(p + 64));
+}
 MKV mkv_weight mkv_weights(const int8_t *p) {
     int32_t w;
     __builtin_memcpy(&w, p, 4);

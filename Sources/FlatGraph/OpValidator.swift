@@ -15,14 +15,21 @@ struct OpValidator {
         case .concat: try concat()
         case .argmax: try argmax()
         case .groupNorm: try groupNorm()
-        default: throw ModelFileError(.badValue, .ops, index: index, field: "kind", value: Int(op.kind.rawValue))
+        case .layerNorm: try layerNorm()
+        case .addWide: try addWide()
+        case .depthToSpace: try depthToSpace()
+        case .depthwise: try depthwise()
+        case .tokenConv: try tokenConv()
+        case .kanBasis: try kanBasis()
+        case .scan: try scan()
+        case .gate: try gate()
         }
     }
 
-    private var output: TensorRecord { file.tensor(Int(op.output)) }
-    private func input(_ i: Int) -> TensorRecord { file.tensor(file.operand(op, i)) }
+    var output: TensorRecord { file.tensor(Int(op.output)) }
+    func input(_ i: Int) -> TensorRecord { file.tensor(file.operand(op, i)) }
 
-    private func require(
+    func require(
         _ condition: Bool, _ reason: ModelFileError.Reason, _ field: StaticString, _ value: Int, _ expected: Int
     ) throws(ModelFileError) {
         guard condition else {
@@ -30,7 +37,7 @@ struct OpValidator {
         }
     }
 
-    private func requireOperands(_ count: Int, storage: TensorRecord.Storage?) throws(ModelFileError) {
+    func requireOperands(_ count: Int, storage: TensorRecord.Storage?) throws(ModelFileError) {
         try require(Int(op.operandCount) == count, .badGraph, "operandCount", Int(op.operandCount), count)
         guard let storage else { return }
         for i in 0..<count {
@@ -40,7 +47,7 @@ struct OpValidator {
         }
     }
 
-    private func requireSameExtent(_ tensor: TensorRecord) throws(ModelFileError) {
+    func requireSameExtent(_ tensor: TensorRecord) throws(ModelFileError) {
         try require(
             tensor.growth == output.growth, .badShape, "extent", Int(output.growth.2), Int(tensor.growth.2))
         try require(
@@ -48,14 +55,14 @@ struct OpValidator {
             Int(tensor.coarseness))
     }
 
-    private func requireSameShape(_ tensor: TensorRecord) throws(ModelFileError) {
+    func requireSameShape(_ tensor: TensorRecord) throws(ModelFileError) {
         try require(
             tensor.channels == output.channels, .badShape, "channels", Int(output.channels), Int(tensor.channels))
         try requireSameExtent(tensor)
     }
 
     /// `bytes` of the tables section from the op's offset on.
-    private func requireTable(_ bytes: Int, alignment: Int) throws(ModelFileError) {
+    func requireTable(_ bytes: Int, alignment: Int) throws(ModelFileError) {
         let size = file.section(.tables).count
         let offset = Int(op.tableOffset)
         try require(
@@ -72,32 +79,60 @@ struct OpValidator {
             (op.kernel.0, op.dilation.0, op.padding.0), (op.kernel.1, op.dilation.1, op.padding.1),
             (op.kernel.2, op.dilation.2, op.padding.2),
         ] {
-            try require(k % 2 == 1 && k <= 15, .badValue, "kernel", Int(k), 15)
+            try require((k % 2 == 1 || op.mode == 1) && k >= 1 && k <= 15, .badValue, "kernel", Int(k), 15)
             try require(d >= 1 && d <= 64, .badValue, "dilation", Int(d), 64)
             try require(Int(p) <= Int(d) * (Int(k) - 1), .badValue, "padding", Int(p), Int(d) * (Int(k) - 1))
         }
         let conv = file.conv3D(op)
-        let growth = conv.outputExtent(of: Extent(cube: 0))
-        let before = input(0).growth
+        try requireConvolved(conv)
+        try requireWeights(conv.weightBytes)
+        try requireChannels(conv.outChannels)
+        try checkChannels(conv, file.section(.weights).slice(Int(op.weightsOffset), conv.weightBytes))
+    }
+
+    /// The shape rule at an input so large that it stays positive: what matters is the difference.
+    private func requireConvolved(_ conv: Conv3D) throws(ModelFileError) {
+        let base = 1 << 20
+        let (before, after) = (input(0).growth, output.growth)
+        try require(
+            Int(output.coarseness) == Int(input(0).coarseness) + Int(op.mode), .badShape, "coarseness",
+            Int(output.coarseness), Int(input(0).coarseness) + Int(op.mode))
+        let from = base >> Int(input(0).coarseness)
+        let to = base >> Int(output.coarseness)
+        let extent = conv.outputExtent(
+            of: Extent(depth: from + Int(before.0), height: from + Int(before.1), width: from + Int(before.2)))
         for (value, expected) in [
-            (Int(output.growth.0), Int(before.0) + growth.depth), (Int(output.growth.1), Int(before.1) + growth.height),
-            (Int(output.growth.2), Int(before.2) + growth.width),
+            (Int(after.0), extent.depth - to), (Int(after.1), extent.height - to), (Int(after.2), extent.width - to),
         ] {
             try require(value == expected, .badShape, "extent", value, expected)
         }
+    }
+
+    func requireWeights(_ bytes: Int) throws(ModelFileError) {
         let weights = file.section(.weights)
         try require(
-            op.weightsBytes == UInt64(conv.weightBytes), .badShape, "weightsBytes",
-            Int(truncatingIfNeeded: op.weightsBytes), conv.weightBytes)
+            op.weightsBytes == UInt64(bytes), .badShape, "weightsBytes", Int(truncatingIfNeeded: op.weightsBytes), bytes)
         try require(
             op.weightsOffset % UInt64(MKQ.alignment) == 0 && op.weightsOffset <= UInt64(weights.count)
                 && op.weightsBytes <= UInt64(weights.count) - op.weightsOffset,
             .indexOutOfRange, "weightsOffset", Int(truncatingIfNeeded: op.weightsOffset), weights.count)
+    }
+
+    func requireChannels(_ count: Int) throws(ModelFileError) {
         let channels = file.count(.channels)
         try require(
-            Int(op.channelOffset) <= channels && conv.outChannels <= channels - Int(op.channelOffset),
-            .indexOutOfRange, "channelOffset", Int(op.channelOffset), channels)
-        try checkChannels(conv, weights.slice(Int(op.weightsOffset), conv.weightBytes))
+            Int(op.channelOffset) <= channels && count <= channels - Int(op.channelOffset), .indexOutOfRange,
+            "channelOffset", Int(op.channelOffset), channels)
+    }
+
+    /// Ranges of one channel's requantizer, and |bias| + 255 · Σ|w| < 2^31.
+    func checkChannel(_ o: Int, magnitude: Int64) throws(ModelFileError) {
+        let channel = file.channel(Int(op.channelOffset) + o)
+        try require(
+            channel.multiplier >= 0 && channel.reserved == 0, .badValue, "multiplier", Int(channel.multiplier), 0)
+        try require(Requantizer.shiftRange.contains(channel.shift), .badValue, "shift", Int(channel.shift), 53)
+        try require(
+            magnitude * 255 + Int64(channel.bias.magnitude) < Int64(1) << 31, .accumulatorOverflow, "channels", o, 0)
     }
 
     /// Ranges of the requantizers, and |bias| + 255 · Σ|w| < 2^31 for every output channel: no partial sum can leave
@@ -116,15 +151,7 @@ struct OpValidator {
                     magnitude += Int64(w.magnitude)
                 }
             }
-            guard o < conv.outChannels else { continue }
-            let channel = file.channel(Int(op.channelOffset) + o)
-            try require(
-                channel.multiplier >= 0 && channel.reserved == 0, .badValue, "multiplier", Int(channel.multiplier), 0)
-            try require(
-                Requantizer.shiftRange.contains(channel.shift), .badValue, "shift", Int(channel.shift), 53)
-            try require(
-                magnitude * 255 + Int64(channel.bias.magnitude) < Int64(1) << 31, .accumulatorOverflow, "channels", o, 0
-            )
+            if o < conv.outChannels { try checkChannel(o, magnitude: magnitude) }
         }
     }
 

@@ -133,6 +133,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         writeGuard(step.output, layout)
         switch step.op.kind {
         case .groupNorm: runGroupNorm(step, parallel)
+        case .scan: runScan(step, parallel)
         default:
             fillPaddingRow(step)
             splitRows(layout.extent.rows, parallel) { rows, _ in runRows(step, rows) }
@@ -177,7 +178,8 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
                     outputLayout: layout, zeroPoint: zeroPoint, rows: rows)
             }
         case .argmax: preconditionFailure("argmax is the tail")
-        default: preconditionFailure("not an op that works row by row")
+        case .groupNorm, .scan: preconditionFailure("not an op that works row by row")
+        default: unsafe runTokenRows(step, layout, output, rows)
         }
     }
 

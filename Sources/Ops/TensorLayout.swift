@@ -36,8 +36,8 @@ public enum ElementType: UInt8, Sendable {
 /// `padX` words to its left and right that hold the zero point: the gap after a row is the gap before the next.
 /// `slack` bytes after the last block may be read (never written, never used) by whole-vector loads.
 public struct TensorLayout: Equatable, Sendable {
-    /// Whole-vector loads may run past the last row by less than one 64-byte vector.
-    public static let slack = 64
+    /// Whole-vector loads may run past the last row by less than one 64-byte vector, at stride 2 by less than two.
+    public static let slack = 128
 
     public let channels: Int
     public let extent: Extent

@@ -11,13 +11,14 @@ struct ConvCase: CustomStringConvertible {
     var seed: UInt64
 
     var description: String {
-        "\(conv.inChannels)→\(conv.outChannels) k\(conv.kernel) d\(conv.dilation) p\(conv.padding) "
+        "\(conv.inChannels)→\(conv.outChannels) s\(conv.stride) k\(conv.kernel) d\(conv.dilation) p\(conv.padding) "
             + "in \(extent) zp \(conv.inputZeroPoint)→\(conv.outputZeroPoint) \(conv.outputElement) seed \(seed)"
     }
 
     static func random(_ generator: inout SplitMix64, seed: UInt64) -> ConvCase {
         func pick(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &generator) }
-        let kernel = [1, 3, 3, 3, 5][pick(0...4)]
+        let stride = pick(0...3) == 0 ? 2 : 1
+        let kernel = (stride == 1 ? [1, 3, 3, 3, 5] : [1, 2, 2, 3, 4])[pick(0...4)]
         let dilation = [1, 1, 2, 3, 4, 8, 16][pick(0...6)]
         let same = dilation * (kernel - 1) / 2
         let flatKernel = pick(0...7) == 0
@@ -30,7 +31,7 @@ struct ConvCase: CustomStringConvertible {
         return ConvCase(
             conv: Conv3D(
                 inChannels: pick(1...33), outChannels: pick(1...33), kernel: kernelExtent,
-                dilation: Extent(cube: dilation), padding: padding,
+                dilation: Extent(cube: dilation), padding: padding, stride: stride,
                 inputZeroPoint: pick(0...1) == 0 ? 0 : UInt8(pick(1...255)),
                 outputZeroPoint: wide ? 0 : UInt8(pick(0...255)), outputElement: wide ? .i16 : .u8),
             extent: Extent(depth: pick(1...5), height: pick(1...6), width: pick(1...70)), seed: seed)
@@ -110,9 +111,10 @@ struct ConvFixture {
         for i in 0..<conv.inChannels {
             for tap in 0..<conv.taps {
                 let (kz, ky, kx) = Self.split(tap, conv.kernel)
-                let iz = z + kz * conv.dilation.depth - conv.padding.depth
-                let iy = y + ky * conv.dilation.height - conv.padding.height
-                let ix = x + kx * conv.dilation.width - conv.padding.width
+                let s = conv.stride
+                let iz = z * s + kz * conv.dilation.depth - conv.padding.depth
+                let iy = y * s + ky * conv.dilation.height - conv.padding.height
+                let ix = x * s + kx * conv.dilation.width - conv.padding.width
                 let e = input.layout.extent
                 let inside = iz >= 0 && iz < e.depth && iy >= 0 && iy < e.height && ix >= 0 && ix < e.width
                 let code = inside ? input[i, iz, iy, ix] : Int(conv.inputZeroPoint)

@@ -43,6 +43,9 @@ typedef void mk_conv3d_kernel(const mk_conv3d *conv, const mk_conv3d_row *rows, 
                               uint8_t *output, ptrdiff_t output_block_stride, int32_t width);
 mk_conv3d_kernel mk_conv3d_avx2;
 mk_conv3d_kernel mk_conv3d_avx512vnni;
+// Stride 2 along the row: output voxel x reads from word 2 · x on; up to 31 words past the last one needed are read.
+mk_conv3d_kernel mk_conv3d_s2_avx2;
+mk_conv3d_kernel mk_conv3d_s2_avx512vnni;
 
 // y = clamp(((a · 2^15 · multiplier >> 32) + offset) >> shift) of one channel of a normalization.
 typedef struct mk_affine {

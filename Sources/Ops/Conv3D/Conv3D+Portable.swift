@@ -7,24 +7,24 @@ extension Conv3D {
     ///
     /// Eight voxels are summed at a time, which the compiler turns into whatever vectors the target has. Lanes past
     /// `width` are read (the layouts allow it) and dropped.
-    static func portableRow(
+    func portableRow(
         _ conv: mk_conv3d, _ rows: UnsafeBufferPointer<mk_conv3d_row>, _ output: UnsafeMutablePointer<UInt8>,
         _ outputBlockStride: Int, _ width: Int
     ) {
         for channel in unsafe 0..<Int(conv.out_channels) {
             let parameters = unsafe conv.channels[channel]
             let requantizer = Requantizer(multiplier: parameters.multiplier, shift: parameters.shift)
-            for x in stride(from: 0, to: width, by: 8) {
+            for x in Swift.stride(from: 0, to: width, by: 8) {
                 let sums = unsafe accumulate(conv, rows, channel: channel, x: x, bias: parameters.bias)
                 for lane in 0..<min(8, width - x) {
-                    unsafe store(sums[lane], requantizer, conv, channel, output, outputBlockStride, x + lane)
+                    unsafe Self.store(sums[lane], requantizer, conv, channel, output, outputBlockStride, x + lane)
                 }
             }
         }
-        unsafe clearAbsentChannels(conv, output, outputBlockStride, width)
+        unsafe Self.clearAbsentChannels(conv, output, outputBlockStride, width)
     }
 
-    private static func accumulate(
+    private func accumulate(
         _ conv: mk_conv3d, _ rows: UnsafeBufferPointer<mk_conv3d_row>, channel: Int, x: Int, bias: Int32
     ) -> SIMD8<Int32> {
         var sums = SIMD8<Int32>(repeating: bias)
@@ -32,10 +32,13 @@ extension Conv3D {
         for block in unsafe 0..<Int(conv.in_blocks) {
             for index in rows.indices {
                 let row = unsafe rows[index]
-                var input = unsafe UnsafeRawPointer(row.input) + block * row.block_stride + x * 4
+                var input = unsafe UnsafeRawPointer(row.input) + block * row.block_stride + x * 4 * stride
                 var w = unsafe group + block * conv.weights_block + row.weights
                 for _ in unsafe 0..<conv.kernel_x {
-                    let words = unsafe input.loadUnaligned(as: SIMD8<UInt32>.self)
+                    let words =
+                        unsafe stride == 1
+                        ? input.loadUnaligned(as: SIMD8<UInt32>.self)
+                        : input.loadUnaligned(as: SIMD16<UInt32>.self).evenHalf
                     for i in 0..<4 {
                         let codes = SIMD8<Int32>(truncatingIfNeeded: (words &>> UInt32(8 * i)) & 0xFF)
                         sums &+= unsafe codes &* SIMD8<Int32>(repeating: Int32(w[i]))

@@ -1,9 +1,9 @@
 import COps
 import FixedPoint
 
-/// 3D convolution (cross-correlation), stride 1, u8 activations, int8 weights per output channel.
+/// 3D convolution (cross-correlation), u8 activations, int8 weights per output channel.
 ///
-///     acc[o] = bias[o] + Σ_{i,kz,ky,kx} w[o,i,kz,ky,kx] · x[i, z+kz·dz-pz, y+ky·dy-py, x+kx·dx-px]
+///     acc[o] = bias[o] + Σ_{i,kz,ky,kx} w[o,i,kz,ky,kx] · x[i, s·z+kz·dz-pz, s·y+ky·dy-py, s·x+kx·dx-px]
 ///     y[o]   = clamp(zeroPoint + requantize[o](acc[o]))
 ///
 /// `x` are stored codes; the caller has folded `-zeroPoint_in · Σ w` and the real bias into `bias`. Voxels outside
@@ -15,18 +15,20 @@ import FixedPoint
 public struct Conv3D: Equatable, Sendable {
     public var inChannels: Int
     public var outChannels: Int
-    /// Odd sizes, 1 ... 15.
+    /// 1 ... 15; odd where the stride is 1.
     public var kernel: Extent
     /// 1 or more.
     public var dilation: Extent
     /// Zero voxels on each side, 0 ... dilation · (kernel - 1).
     public var padding: Extent
+    /// 1 or 2 along all axes.
+    public var stride: Int
     public var inputZeroPoint: UInt8
     public var outputZeroPoint: UInt8
     public var outputElement: ElementType
 
     public init(
-        inChannels: Int, outChannels: Int, kernel: Extent, dilation: Extent, padding: Extent,
+        inChannels: Int, outChannels: Int, kernel: Extent, dilation: Extent, padding: Extent, stride: Int = 1,
         inputZeroPoint: UInt8, outputZeroPoint: UInt8, outputElement: ElementType
     ) {
         self.inChannels = inChannels
@@ -34,6 +36,7 @@ public struct Conv3D: Equatable, Sendable {
         self.kernel = kernel
         self.dilation = dilation
         self.padding = padding
+        self.stride = stride
         self.inputZeroPoint = inputZeroPoint
         self.outputZeroPoint = outputZeroPoint
         self.outputElement = outputElement
@@ -45,7 +48,7 @@ public struct Conv3D: Equatable, Sendable {
     /// Bytes of the weights in kernel order: `[out/4][in/4][kz·ky][kx][4 out][4 in]`, zero where a channel is absent.
     public var weightBytes: Int { outGroups * inBlocks * taps * 16 }
     public var multiplyAddsPerVoxel: Int { inChannels * outChannels * taps }
-    public var isPointwise: Bool { kernel == Extent(cube: 1) && padding == Extent(cube: 0) }
+    public var isPointwise: Bool { kernel == Extent(cube: 1) && padding == Extent(cube: 0) && stride == 1 }
 
     /// Index into the weights of output channel `o`, input channel `i`, tap (kz, ky, kx).
     public func weightIndex(o: Int, i: Int, kz: Int, ky: Int, kx: Int) -> Int {
@@ -55,10 +58,13 @@ public struct Conv3D: Equatable, Sendable {
 
     /// Shape rule. May be zero or negative where the input is smaller than the kernel; the planner refuses that.
     public func outputExtent(of input: Extent) -> Extent {
-        Extent(
-            depth: input.depth + 2 * padding.depth - dilation.depth * (kernel.depth - 1),
-            height: input.height + 2 * padding.height - dilation.height * (kernel.height - 1),
-            width: input.width + 2 * padding.width - dilation.width * (kernel.width - 1))
+        func axis(_ size: Int, _ padding: Int, _ dilation: Int, _ kernel: Int) -> Int {
+            (size + 2 * padding - dilation * (kernel - 1) + stride - 1) >> (stride - 1)
+        }
+        return Extent(
+            depth: axis(input.depth, padding.depth, dilation.depth, kernel.depth),
+            height: axis(input.height, padding.height, dilation.height, kernel.height),
+            width: axis(input.width, padding.width, dilation.width, kernel.width))
     }
 
     /// Scratch shared by all threads: one row of input zero points, needed only where skipping a kernel row that
@@ -113,7 +119,7 @@ extension Conv3D {
                     let count = unsafe gatherRows(z: z, y: y, input: input, buffers: buffers, into: kernelRows)
                     let offset = rowBuffer ? output.rowOffset(z: 0, y: 0) : output.rowOffset(z: z, y: y)
                     let target = unsafe buffers.output.advanced(by: offset).assumingMemoryBound(to: UInt8.self)
-                    unsafe Self.dispatch(
+                    unsafe dispatch(
                         isa, conv, kernelRows: UnsafeBufferPointer(rebasing: kernelRows[..<count]), output: target,
                         layout: output)
                     for block in 0..<output.blocks where !rowBuffer {
@@ -125,7 +131,7 @@ extension Conv3D {
         }
     }
 
-    private static func dispatch(
+    private func dispatch(
         _ isa: ISA, _ conv: UnsafePointer<mk_conv3d>, kernelRows: UnsafeBufferPointer<mk_conv3d_row>,
         output: UnsafeMutablePointer<UInt8>, layout: TensorLayout
     ) {
@@ -136,9 +142,11 @@ extension Conv3D {
             unsafe portableRow(conv.pointee, kernelRows, output, layout.blockStride, Int(width))
         #if arch(x86_64)
             case .avx2:
-                unsafe mk_conv3d_avx2(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
+                let kernel = unsafe stride == 1 ? mk_conv3d_avx2 : mk_conv3d_s2_avx2
+                unsafe kernel(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
             case .avx512vnni:
-                unsafe mk_conv3d_avx512vnni(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
+                let kernel = unsafe stride == 1 ? mk_conv3d_avx512vnni : mk_conv3d_s2_avx512vnni
+                unsafe kernel(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
         #else
             default:
                 preconditionFailure("instruction set of another architecture")
@@ -162,9 +170,9 @@ extension Conv3D {
     ) -> Int {
         var count = 0
         for kz in 0..<kernel.depth {
-            let iz = z + kz * dilation.depth - padding.depth
+            let iz = z * stride + kz * dilation.depth - padding.depth
             for ky in 0..<kernel.height {
-                let iy = y + ky * dilation.height - padding.height
+                let iy = y * stride + ky * dilation.height - padding.height
                 let weights = (kz * kernel.height + ky) * kernel.width * 16
                 if iz >= 0, iz < input.extent.depth, iy >= 0, iy < input.extent.height {
                     let offset = input.rowOffset(z: iz, y: iy) - padding.width * 4

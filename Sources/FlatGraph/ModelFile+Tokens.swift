@@ -1,0 +1,43 @@
+import Ops
+
+/// The ops of state-space and Kolmogorov-Arnold blocks, from validated records.
+extension ModelFile {
+    public func layerNorm(_ op: OpRecord) -> LayerNorm {
+        let output = tensor(Int(op.output))
+        return LayerNorm(channels: Int(output.channels), epsilon: op.multiplierB, zeroPoint: output.zeroPoint)
+    }
+
+    public func depthToSpace(_ op: OpRecord) -> DepthToSpace {
+        let output = tensor(Int(op.output))
+        return DepthToSpace(channels: Int(output.channels), zeroPoint: output.zeroPoint)
+    }
+
+    public func depthwise(_ op: OpRecord) -> Depthwise {
+        let output = tensor(Int(op.output))
+        return Depthwise(
+            channels: Int(output.channels), kernel: Extent(op.kernel),
+            inputZeroPoint: tensor(operand(op, 0)).zeroPoint, outputZeroPoint: output.zeroPoint)
+    }
+
+    public func tokenConv(_ op: OpRecord) -> TokenConv {
+        let output = tensor(Int(op.output))
+        return TokenConv(
+            channels: Int(output.channels), taps: Int(op.kernel.2), isReversed: op.mode == 1,
+            inputZeroPoint: tensor(operand(op, 0)).zeroPoint, outputZeroPoint: output.zeroPoint)
+    }
+
+    public func kanBasis(_ op: OpRecord) -> KANBasis {
+        KANBasis(channels: Int(tensor(operand(op, 0)).channels), outputs: Int(op.multiplierA))
+    }
+
+    public func scan(_ op: OpRecord) -> Scan {
+        Scan(
+            channels: Int(tensor(Int(op.output)).channels), states: Int(op.multiplierA), isReversed: op.mode == 1,
+            inputZeroPoint: tensor(operand(op, 0)).zeroPoint, matrixZeroPoint: tensor(operand(op, 2)).zeroPoint)
+    }
+
+    public func gate(_ op: OpRecord) -> Gate {
+        let output = tensor(Int(op.output))
+        return Gate(channels: Int(output.channels), zeroPoint: output.zeroPoint)
+    }
+}

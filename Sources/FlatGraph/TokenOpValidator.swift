@@ -1,0 +1,154 @@
+import FixedPoint
+import Ops
+
+extension OpValidator {
+    func layerNorm() throws(ModelFileError) {
+        try requireOperands(1, storage: .i16)
+        try requireStorage(.u8)
+        try requireSameShape(input(0))
+        let channels = Int(output.channels)
+        try require(LayerNorm.channelRange.contains(channels), .badValue, "channels", channels, 512)
+        try require(
+            op.multiplierB >= 1 && op.multiplierB < 1 << 48, .badValue, "epsilon",
+            Int(truncatingIfNeeded: op.multiplierB), 1)
+        try requireTable(channels * LayerNorm.Channel.size, alignment: 4)
+    }
+
+    func addWide() throws(ModelFileError) {
+        try requireOperands(2, storage: .i16)
+        try requireStorage(.i16)
+        for i in 0..<2 { try requireSameShape(input(i)) }
+    }
+
+    func depthToSpace() throws(ModelFileError) {
+        try requireOperands(1, storage: .u8)
+        try requireStorage(.u8)
+        let channels = Int(output.channels)
+        try require(channels % 4 == 0, .badShape, "channels", channels, 4)
+        try require(Int(input(0).channels) == 8 * channels, .badShape, "channels", Int(input(0).channels), 8 * channels)
+        try require(
+            input(0).coarseness == output.coarseness + 1, .badShape, "coarseness", Int(output.coarseness),
+            Int(input(0).coarseness) - 1)
+        let (a, b) = (input(0).growth, output.growth)
+        try require(
+            Int(b.0) == 2 * Int(a.0) && Int(b.1) == 2 * Int(a.1) && Int(b.2) == 2 * Int(a.2), .badShape, "extent",
+            Int(b.2), 2 * Int(a.2))
+    }
+
+    func depthwise() throws(ModelFileError) {
+        try requireOperands(1, storage: .u8)
+        try requireStorage(.u8)
+        try requireSameShape(input(0))
+        for k in [op.kernel.0, op.kernel.1, op.kernel.2] {
+            try require(k % 2 == 1 && k <= 7, .badValue, "kernel", Int(k), 7)
+        }
+        let conv = file.depthwise(op)
+        try requireWeights(conv.weightBytes)
+        try requireChannels(conv.channels)
+        try checkTaps(conv.channels, taps: conv.kernel.voxels)
+    }
+
+    func tokenConv() throws(ModelFileError) {
+        try requireOperands(1, storage: .u8)
+        try requireStorage(.u8)
+        try requireSameShape(input(0))
+        let conv = file.tokenConv(op)
+        try require(TokenConv.tapRange.contains(conv.taps), .badValue, "taps", conv.taps, 16)
+        try requireWeights(conv.weightBytes)
+        try requireChannels(conv.channels)
+        try checkTaps(conv.channels, taps: conv.taps)
+    }
+
+    /// Weights of a depthwise op, `[channel/4][tap][4]`: those of absent channels are 0, and no sum can leave Int32.
+    private func checkTaps(_ channels: Int, taps: Int) throws(ModelFileError) {
+        let weights = file.section(.weights).slice(Int(op.weightsOffset), (channels + 3) / 4 * taps * 4)
+        for c in 0..<((channels + 3) & ~3) {
+            var magnitude: Int64 = 0
+            for tap in 0..<taps {
+                let w = Int8(bitPattern: weights.u8(((c / 4) * taps + tap) * 4 + c % 4))
+                try require(c < channels || w == 0, .badValue, "weight of an absent channel", Int(w), 0)
+                try require(w != -128, .badValue, "weight", -128, -127)
+                magnitude += Int64(w.magnitude)
+            }
+            if c < channels { try checkChannel(c, magnitude: magnitude) }
+        }
+    }
+
+    func kanBasis() throws(ModelFileError) {
+        try requireOperands(1, storage: .u8)
+        try requireStorage(.u8)
+        try requireSameExtent(input(0))
+        let outputs = Int(truncatingIfNeeded: op.multiplierA)
+        try require((1...16).contains(outputs), .badValue, "outputs", outputs, 16)
+        let expected = Int(input(0).channels) * outputs
+        try require(Int(output.channels) == expected, .badShape, "channels", Int(output.channels), expected)
+        try requireTable(256 * outputs, alignment: 1)
+    }
+
+    func scan() throws(ModelFileError) {
+        try requireOperands(3, storage: nil)
+        for (i, storage) in [(0, TensorRecord.Storage.u8), (1, .i16), (2, .u8)] {
+            try require(
+                input(i).storage == storage, .badShape, "input storage", Int(input(i).storage.rawValue),
+                Int(storage.rawValue))
+            try requireSameExtent(input(i))
+        }
+        try requireStorage(.i16)
+        for i in 0..<2 {
+            try require(
+                input(i).channels == output.channels, .badShape, "channels", Int(input(i).channels),
+                Int(output.channels))
+        }
+        let states = Int(truncatingIfNeeded: op.multiplierA)
+        try require(Scan.stateRange.contains(states), .badValue, "states", states, 32)
+        try require(Int(input(2).channels) == 2 * states, .badShape, "channels", Int(input(2).channels), 2 * states)
+        let scan = file.scan(op)
+        try requireTable(scan.tableBytes, alignment: 4)
+        let table = file.section(.tables).slice(Int(op.tableOffset), scan.tableBytes)
+        for i in 0..<Scan.softplusEntries {
+            try require(table.u32(4 * i) <= 1 << 25, .badValue, "softplus", Int(table.u32(4 * i)), 1 << 25)
+        }
+        let alphas = 4 * Scan.softplusEntries
+        for i in 0..<(scan.channels * states) {
+            try require(
+                table.u32(alphas + 4 * i) <= 0xFFFF, .badValue, "alpha", Int(table.u32(alphas + 4 * i)), 0xFFFF)
+        }
+        let channels = alphas + 4 * scan.channels * states
+        for c in 0..<scan.channels {
+            let at = channels + c * Scan.Channel.size
+            try require(
+                Scan.Channel.injectionShiftRange.contains(table.i32(at)), .badValue, "injectionShift",
+                Int(table.i32(at)), 24)
+            try require(table.i32(at + 4) >= 0, .badValue, "multiplier", Int(table.i32(at + 4)), 0)
+            try require(
+                Scan.Channel.shiftRange.contains(table.i32(at + 12)), .badValue, "shift", Int(table.i32(at + 12)), 53)
+        }
+    }
+
+    func gate() throws(ModelFileError) {
+        try requireOperands(3, storage: nil)
+        for (i, storage) in [(0, TensorRecord.Storage.i16), (1, .i16), (2, .u8)] {
+            try require(
+                input(i).storage == storage, .badShape, "input storage", Int(input(i).storage.rawValue),
+                Int(storage.rawValue))
+            try requireSameShape(input(i))
+        }
+        try requireStorage(.u8)
+        try requireTable(Gate.tableBytes, alignment: 2)
+        try requireChannels(Int(output.channels))
+        for c in 0..<Int(output.channels) {
+            let channel = file.channel(Int(op.channelOffset) + c)
+            try require(
+                channel.multiplier >= 0 && channel.reserved == 0 && channel.bias == 0, .badValue, "multiplier",
+                Int(channel.multiplier), 0)
+            try require(Requantizer.shiftRange.contains(channel.shift), .badValue, "shift", Int(channel.shift), 53)
+        }
+    }
+
+    private func requireStorage(_ storage: TensorRecord.Storage) throws(ModelFileError) {
+        try require(
+            output.storage == storage, .badShape, "output storage", Int(output.storage.rawValue), Int(storage.rawValue))
+        try require(
+            storage == .u8 || output.zeroPoint == 0, .badShape, "zeroPoint", Int(output.zeroPoint), 0)
+    }
+}

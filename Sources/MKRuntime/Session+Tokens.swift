@@ -1,0 +1,67 @@
+import COps
+import FlatGraph
+import Ops
+
+extension Session {
+    /// The row-by-row ops of state-space and Kolmogorov-Arnold blocks.
+    func runTokenRows(_ step: Step, _ layout: TensorLayout, _ output: UnsafeMutableRawPointer, _ rows: Range<Int>) {
+        let op = step.op
+        let input = unsafe UnsafeRawPointer(arena + step.inputs[0])
+        let inputLayout = step.inputLayouts[0]
+        switch op.kind {
+        case .layerNorm:
+            unsafe file.layerNorm(op).run(
+                parameters: tablePointer(op, as: LayerNorm.Channel.self), input: input, inputLayout: inputLayout,
+                output: output, outputLayout: layout, rows: rows)
+        case .addWide:
+            unsafe AddWide().run(
+                a: input, layoutA: inputLayout, b: arena + step.inputs[1], layoutB: step.inputLayouts[1],
+                output: output, outputLayout: layout, rows: rows)
+        case .depthToSpace:
+            unsafe file.depthToSpace(op).run(
+                input: input, inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
+        case .depthwise:
+            unsafe file.depthwise(op).run(
+                weights: file.weights(op), channels: file.channels(op), input: input, inputLayout: inputLayout,
+                output: output, outputLayout: layout, rows: rows)
+        case .tokenConv:
+            unsafe file.tokenConv(op).run(
+                weights: file.weights(op), channels: file.channels(op), input: input, inputLayout: inputLayout,
+                output: output, outputLayout: layout, rows: rows)
+        case .kanBasis:
+            unsafe file.kanBasis(op).run(
+                table: file.table(op), input: input, inputLayout: inputLayout, output: output, outputLayout: layout,
+                rows: rows)
+        case .gate:
+            let buffers = unsafe Gate.Buffers(
+                a: input, b: arena + step.inputs[1], z: arena + step.inputs[2],
+                table: tablePointer(op, as: Int16.self), channels: file.channels(op), output: output)
+            unsafe file.gate(op).run(
+                buffers, sumLayout: inputLayout, gateLayout: step.inputLayouts[2], outputLayout: layout, rows: rows)
+        default: preconditionFailure("not an op of this list")
+        }
+    }
+
+    /// Channels are independent, so threads share them; each walks the whole sequence.
+    func runScan(_ step: Step, _ parallel: some WorkPool) {
+        let scan = file.scan(step.op)
+        let layout = plan.layouts[Int(step.op.output)]
+        let state = unsafe (arena + step.scratch!).assumingMemoryBound(to: Int32.self)
+        unsafe state.initialize(repeating: 0, count: scan.channels * scan.states)
+        let buffers = unsafe Scan.Buffers(
+            x: arena + step.inputs[0], step: arena + step.inputs[1], matrices: arena + step.inputs[2],
+            table: tablePointer(step.op, as: UInt8.self), state: state, output: arena + step.output)
+        let layouts = Scan.Layouts(
+            x: step.inputLayouts[0], step: step.inputLayouts[1], matrices: step.inputLayouts[2], output: layout)
+        // Whole words of the output: two channels.
+        splitRows((scan.channels + 1) / 2, parallel) { pairs, _ in
+            let channels = (2 * pairs.lowerBound)..<min(2 * pairs.upperBound, scan.channels)
+            unsafe scan.run(buffers, layouts, channels: channels, tokens: 0..<layout.extent.voxels)
+        }
+    }
+
+    /// The validator checked size and alignment.
+    private func tablePointer<T>(_ op: OpRecord, as type: T.Type) -> UnsafePointer<T> {
+        unsafe UnsafeRawPointer(file.table(op)).assumingMemoryBound(to: type)
+    }
+}

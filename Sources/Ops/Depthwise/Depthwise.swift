@@ -1,0 +1,79 @@
+import COps
+import FixedPoint
+
+/// Convolution of each channel on its own, stride 1, padding that keeps the size:
+///
+///     y[c] = clamp(zeroPoint + requantize[c](bias[c] + Σ_tap w[c,tap] · x[c, position + tap]))
+///
+/// u8 in and out, int8 weights `[channel/4][tap][4]`. As in `Conv3D`, `-zeroPoint_in · Σ w` is folded into the bias and voxels
+/// outside the input have the code `inputZeroPoint`.
+public struct Depthwise: Equatable, Sendable {
+    public var channels: Int
+    /// Odd sizes, 1 ... 7.
+    public var kernel: Extent
+    public var inputZeroPoint: UInt8
+    public var outputZeroPoint: UInt8
+
+    public init(channels: Int, kernel: Extent, inputZeroPoint: UInt8, outputZeroPoint: UInt8) {
+        self.channels = channels
+        self.kernel = kernel
+        self.inputZeroPoint = inputZeroPoint
+        self.outputZeroPoint = outputZeroPoint
+    }
+
+    public var weightBytes: Int { (channels + 3) / 4 * kernel.voxels * 4 }
+    public func weightIndex(channel: Int, tap: Int) -> Int { ((channel / 4) * kernel.voxels + tap) * 4 + channel % 4 }
+
+    /// Rows `rows` (row = z · height + y), and the gaps around them.
+    public func run(
+        weights: UnsafePointer<Int8>, channels parameters: UnsafePointer<mk_channel>, input: UnsafeRawPointer,
+        inputLayout: TensorLayout, output: UnsafeMutableRawPointer, outputLayout: TensorLayout, rows: Range<Int>
+    ) {
+        for row in rows {
+            let (z, y) = (row / outputLayout.extent.height, row % outputLayout.extent.height)
+            for block in 0..<outputLayout.blocks {
+                let to = unsafe (output + outputLayout.rowOffset(block: block, z: z, y: y))
+                    .assumingMemoryBound(to: UInt8.self)
+                for lane in 0..<4 {
+                    let channel = block * 4 + lane
+                    for x in 0..<outputLayout.extent.width {
+                        guard channel < channels else {
+                            unsafe to[4 * x + lane] = 0
+                            continue
+                        }
+                        let p = unsafe parameters[channel]
+                        let sum = unsafe accumulate(p.bias, weights, input, inputLayout, channel, z, y, x)
+                        unsafe to[4 * x + lane] = Requantizer(multiplier: p.multiplier, shift: p.shift)
+                            .u8(sum, zeroPoint: Int32(outputZeroPoint))
+                    }
+                }
+                unsafe outputLayout.fillGapsAround(row: row, block: block, base: output, zeroPoint: outputZeroPoint)
+            }
+        }
+    }
+
+    private func accumulate(
+        _ bias: Int32, _ weights: UnsafePointer<Int8>, _ input: UnsafeRawPointer, _ layout: TensorLayout,
+        _ channel: Int, _ z: Int, _ y: Int, _ x: Int
+    ) -> Int32 {
+        var sum = bias
+        var tap = 0
+        for kz in 0..<kernel.depth {
+            let iz = z + kz - kernel.depth / 2
+            for ky in 0..<kernel.height {
+                let iy = y + ky - kernel.height / 2
+                let isRow = iz >= 0 && iz < layout.extent.depth && iy >= 0 && iy < layout.extent.height
+                let row = unsafe input + (isRow ? layout.rowOffset(block: channel / 4, z: iz, y: iy) : 0)
+                for kx in 0..<kernel.width {
+                    let ix = x + kx - kernel.width / 2
+                    let isInside = isRow && ix >= 0 && ix < layout.extent.width
+                    let code =
+                        unsafe isInside ? row.load(fromByteOffset: 4 * ix + channel % 4, as: UInt8.self) : inputZeroPoint
+                    sum &+= unsafe Int32(code) &* Int32(weights[weightIndex(channel: channel, tap: tap)])
+                    tap += 1
+                }
+            }
+        }
+        return sum
+    }
+}

@@ -1,0 +1,78 @@
+import COps
+import FixedPoint
+
+/// Depthwise convolution along the token sequence, which is the voxels in memory order (width fastest) without the gaps:
+///
+///     forward:   acc[c,t] = bias[c] + Σ_k w[c,k] · x[c, t - (taps-1) + k]
+///     reversed:  acc[c,t] = bias[c] + Σ_k w[c,k] · x[c, t + (taps-1) - k]
+///     y = clamp(zeroPoint + requantize[c](acc))
+///
+/// u8 in and out, int8 weights `[channel/4][tap][4]`; tokens before the start of the sequence have the code
+/// `inputZeroPoint`, whose part is folded into the bias as in `Conv3D`.
+public struct TokenConv: Equatable, Sendable {
+    public static let tapRange = 1...16
+
+    public var channels: Int
+    public var taps: Int
+    public var isReversed: Bool
+    public var inputZeroPoint: UInt8
+    public var outputZeroPoint: UInt8
+
+    public init(channels: Int, taps: Int, isReversed: Bool, inputZeroPoint: UInt8, outputZeroPoint: UInt8) {
+        self.channels = channels
+        self.taps = taps
+        self.isReversed = isReversed
+        self.inputZeroPoint = inputZeroPoint
+        self.outputZeroPoint = outputZeroPoint
+    }
+
+    public var weightBytes: Int { (channels + 3) / 4 * taps * 4 }
+    public func weightIndex(channel: Int, tap: Int) -> Int { ((channel / 4) * taps + tap) * 4 + channel % 4 }
+
+    /// Rows `rows` (row = z · height + y), and the gaps around them.
+    public func run(
+        weights: UnsafePointer<Int8>, channels parameters: UnsafePointer<mk_channel>, input: UnsafeRawPointer,
+        inputLayout: TensorLayout, output: UnsafeMutableRawPointer, outputLayout: TensorLayout, rows: Range<Int>
+    ) {
+        let width = outputLayout.extent.width
+        for row in rows {
+            for block in 0..<outputLayout.blocks {
+                let to = unsafe (output + outputLayout.rowOffset(block: block, z: 0, y: row))
+                    .assumingMemoryBound(to: UInt8.self)
+                for x in 0..<width {
+                    var sums = SIMD4<Int32>(repeating: 0)
+                    for tap in 0..<taps {
+                        let back = taps - 1 - tap
+                        let token = row * width + x + (isReversed ? back : -back)
+                        let codes = unsafe self.codes(token, block, input, inputLayout)
+                        let w = unsafe UnsafeRawPointer(weights + weightIndex(channel: block * 4, tap: tap))
+                            .loadUnaligned(as: SIMD4<Int8>.self)
+                        sums &+= codes &* SIMD4<Int32>(truncatingIfNeeded: w)
+                    }
+                    for lane in 0..<4 {
+                        let channel = block * 4 + lane
+                        guard channel < channels else {
+                            unsafe to[4 * x + lane] = 0
+                            continue
+                        }
+                        let p = unsafe parameters[channel]
+                        unsafe to[4 * x + lane] = Requantizer(multiplier: p.multiplier, shift: p.shift)
+                            .u8(p.bias &+ sums[lane], zeroPoint: Int32(outputZeroPoint))
+                    }
+                }
+                unsafe outputLayout.fillGapsAround(row: row, block: block, base: output, zeroPoint: outputZeroPoint)
+            }
+        }
+    }
+
+    private func codes(
+        _ token: Int, _ block: Int, _ input: UnsafeRawPointer, _ layout: TensorLayout
+    ) -> SIMD4<Int32> {
+        let width = layout.extent.width
+        guard token >= 0, token < layout.extent.rows * width else {
+            return SIMD4(repeating: Int32(inputZeroPoint))
+        }
+        let offset = layout.rowOffset(block: block, z: 0, y: token / width) + 4 * (token % width)
+        return SIMD4(truncatingIfNeeded: unsafe input.loadUnaligned(fromByteOffset: offset, as: SIMD4<UInt8>.self))
+    }
+}
