@@ -36,6 +36,7 @@ void MK_APPLY(const mk_affine *channels, int32_t real, const uint8_t *low, const
         mkv_acc y0 = mkv_requantize(mkv_shift15(mkv_low16(words)), q[0]);
         mkv_acc y1 = mkv_requantize(mkv_shift15(mkv_high16(words)), q[1]);
         if (wide) {
+            if (wide == 2) { y0 = mkv_max0(y0); y1 = mkv_max0(y1); }
             mkv_store_masked(output + at, mkv_pack_i16(y0, y1), mask);
             continue;
         }

@@ -79,6 +79,7 @@ MKV mkv_acc mkv_low16(mkv_acc x) { return _mm256_srai_epi32(_mm256_slli_epi32(x,
 MKV mkv_acc mkv_high16(mkv_acc x) { return _mm256_srai_epi32(x, 16); }
 MKV mkv_acc mkv_shift15(mkv_acc x) { return _mm256_slli_epi32(x, 15); }
 MKV mkv_acc mkv_mul32(mkv_acc a, mkv_acc b) { return _mm256_mullo_epi32(a, b); }
+MKV mkv_acc mkv_max0(mkv_acc x) { return _mm256_max_epi32(x, _mm256_setzero_si256()); }
 MKV mkv_acc mkv_add32(mkv_acc a, mkv_acc b) { return _mm256_add_epi32(a, b); }
 MKV mkv_acc mkv_add64(mkv_acc a, mkv_acc b) { return _mm256_add_epi64(a, b); }
 MKV mkv_acc mkv_even32(mkv_acc x) { return _mm256_blend_epi32(x, _mm256_setzero_si256(), 0xAA); }

@@ -72,6 +72,7 @@ MKV mkv_acc mkv_low16(mkv_acc x) { return _mm512_srai_epi32(_mm512_slli_epi32(x,
 MKV mkv_acc mkv_high16(mkv_acc x) { return _mm512_srai_epi32(x, 16); }
 MKV mkv_acc mkv_shift15(mkv_acc x) { return _mm512_slli_epi32(x, 15); }
 MKV mkv_acc mkv_mul32(mkv_acc a, mkv_acc b) { return _mm512_mullo_epi32(a, b); }
+MKV mkv_acc mkv_max0(mkv_acc x) { return _mm512_max_epi32(x, _mm512_setzero_si512()); }
 MKV mkv_acc mkv_add32(mkv_acc a, mkv_acc b) { return _mm512_add_epi32(a, b); }
 MKV mkv_acc mkv_add64(mkv_acc a, mkv_acc b) { return _mm512_add_epi64(a, b); }
 MKV mkv_acc mkv_even32(mkv_acc x) { return _mm512_maskz_mov_epi32(0x5555, x); }

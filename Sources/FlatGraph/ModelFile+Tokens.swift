@@ -16,7 +16,8 @@ extension ModelFile {
         let output = tensor(Int(op.output))
         return Depthwise(
             channels: Int(output.channels), kernel: Extent(op.kernel),
-            inputZeroPoint: tensor(operand(op, 0)).zeroPoint, outputZeroPoint: output.zeroPoint)
+            inputZeroPoint: tensor(operand(op, 0)).zeroPoint, outputZeroPoint: output.zeroPoint,
+            outputElement: output.element ?? .u8, isRectified: op.mode == 1)
     }
 
     public func tokenConv(_ op: OpRecord) -> TokenConv {

@@ -122,7 +122,7 @@ public struct ModelFile: Sendable {
         let output = tensor(Int(op.output))
         return Norm(
             channels: Int(output.channels), groups: Int(op.multiplierA), outputElement: output.element ?? .u8,
-            zeroPoint: output.zeroPoint)
+            zeroPoint: output.zeroPoint, isRectified: op.mode == 1)
     }
 
     /// Constants of channel `channel` of a normalization.

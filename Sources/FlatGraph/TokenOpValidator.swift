@@ -37,7 +37,7 @@ extension OpValidator {
 
     func depthwise() throws(ModelFileError) {
         try requireOperands(1, storage: .u8)
-        try requireStorage(.u8)
+        try requireStorage(output.storage == .i16 ? .i16 : .u8)
         try requireSameShape(input(0))
         for k in [op.kernel.0, op.kernel.1, op.kernel.2] {
             try require(k % 2 == 1 && k <= 7, .badValue, "kernel", Int(k), 7)

@@ -138,10 +138,9 @@ enum FloatTokens {
         for c in 0..<x.channels {
             for t in 0..<count {
                 let value = basis.clamp(Double(x.values[c * count + t]))
-                for k in 0..<(outputs - 1) {
-                    result.values[(c * outputs + k) * count + t] = Float(basis.spline(k, value))
+                for k in 0..<outputs {
+                    result.values[(c * outputs + k) * count + t] = Float(max(basis.output(k, value), 0))
                 }
-                result.values[(c * outputs + outputs - 1) * count + t] = Float(Activation.silu(value))
             }
         }
         return result

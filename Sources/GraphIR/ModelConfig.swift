@@ -59,11 +59,13 @@ public struct ModelConfig: Equatable, Sendable {
     }
 
     public var layers: [Layer]
+    /// Of a KMamba-3D network; then there are no layers.
+    public var kmamba: KMambaConfig?
     public var bnorm: Bool
     public var gelu: Bool
     public var elu: Bool
     public var name: String
-    /// Meaning of a kernel's three axes in the checkpoint: "xyz" (first NIfTI axis first) or "zyx".
+    /// The network's axes in the checkpoint: "xyz" (first NIfTI axis first) or "zyx".
     public var axes: String
     /// Three of "RLAPSI": where the network's first, second and third axis point.
     public var orientation: String
@@ -104,7 +106,14 @@ public struct ModelConfig: Equatable, Sendable {
         }
         let file = ConfigFields(value: root, prefix: "", path: path)
         let extras = try file.object("mkedge")
-        layers = try file.required("layers", file.list("layers")).map(Self.layer)
+        switch try file.string("architecture") ?? "meshnet" {
+        case "kmamba3d":
+            kmamba = try KMambaConfig(file)
+            layers = []
+        case "meshnet": layers = try file.required("layers", file.list("layers")).map(Self.layer)
+        case let other:
+            throw ImportError(.unsupported, path, "architecture=\(other) (supported: meshnet, kmamba3d)")
+        }
         bnorm = try file.bool("bnorm") ?? false
         gelu = try file.bool("gelu") ?? false
         elu = try file.bool("elu") ?? false
@@ -154,5 +163,32 @@ public struct ModelConfig: Equatable, Sendable {
             patch: try fields.required("patch", fields.ints("patch")),
             overlap: try fields.double("overlap") ?? 0.5,
             scheme: try fields.string("scheme") ?? "monai", weight: try fields.string("weight") ?? "gaussian")
+    }
+}
+
+extension ModelConfig {
+    /// The same network with its axes named in memory order (third axis first) when the first axis of the network is the
+    /// first NIfTI axis: what has to turn is the volume, because the order of tokens cannot.
+    func inMemoryOrder() -> ModelConfig {
+        guard axes == "xyz" else { return self }
+        var result = self
+        result.orientation = String(orientation.reversed())
+        result.spacing = spacing.reversed()
+        result.dims = dims.reversed()
+        result.window?.patch.reverse()
+        return result
+    }
+}
+
+/// The network of a checkpoint and the configuration that goes with its graph.
+public enum NetworkImporter {
+    /// - Throws: as the importers of the architectures.
+    public static func network(
+        checkpoint: Checkpoint, config: ModelConfig
+    ) throws(ImportError) -> (graph: FloatGraph, config: ModelConfig) {
+        guard let kmamba = config.kmamba else {
+            return (try MeshNetImporter.graph(checkpoint: checkpoint, config: config), config)
+        }
+        return (try KMambaImporter.graph(checkpoint: checkpoint, config: kmamba), config.inMemoryOrder())
     }
 }

@@ -63,14 +63,20 @@ public struct TokenConv: Equatable, Sendable {
 }
 
 /// The inputs of a Kolmogorov-Arnold layer: per channel `grid + 3` cubic B-splines on uniform knots over [-1, 1], extended
-/// by three cells on each side (efficient-kan), then SiLU. The layer itself is a pointwise convolution of these.
+/// by three cells on each side (efficient-kan), then SiLU shifted up by its minimum, so that nothing is negative. The layer itself is a pointwise convolution of these.
 public struct KANBasis: Equatable, Sendable {
     /// Cells in [-1, 1].
     public var grid: Int
 
     public init(grid: Int) { self.grid = grid }
 
+    /// Minus the smallest value of SiLU.
+    public static let siluOffset = 0.27846454276107374
     public var outputsPerChannel: Int { grid + 4 }
+    /// Output `k` of an input that is already clamped.
+    public func output(_ k: Int, _ x: Double) -> Double {
+        k < grid + 3 ? spline(k, x) : Activation.silu(x) + Self.siluOffset
+    }
     /// Width of a cell.
     public var cell: Double { 2 / Double(grid) }
     /// Inputs are clamped to the integer range, 16 codes per cell: -128 ... 127 steps.

@@ -44,7 +44,17 @@ extension FloatOp {
     /// Whether the integer form ends with a clamp of its codes that can do the work of a ReLU.
     var clampsLikeReLU: Bool {
         switch self {
-        case .conv3d, .groupNorm, .layerNorm, .depthwise: true
+        case .conv3d, .groupNorm, .depthwise: true
+        default: false
+        }
+    }
+}
+
+extension FloatOp {
+    /// Whether the op decides the zero point of what it reads.
+    var setsZeroPoint: Bool {
+        switch self {
+        case .concat, .kanBasis: true
         default: false
         }
     }
@@ -60,8 +70,8 @@ extension FloatGraph {
         for node in nodes {
             guard node.op.clampsLikeReLU, let only = consumers(of: node.output).first,
                 consumers(of: node.output).count == 1, case .activation(.relu) = nodes[only].op,
-                // A concatenation may give the value a zero point, and then the clamp of the codes is no ReLU.
-                !consumers(of: nodes[only].output).contains(where: { nodes[$0].op == .concat })
+                // These may give the value a zero point, and then the clamp of the codes is no ReLU.
+                !consumers(of: nodes[only].output).contains(where: { nodes[$0].op.setsZeroPoint })
             else { continue }
             result.insert(node.output)
         }

@@ -3,6 +3,9 @@ import Glibc
 import GraphIR
 import Ops
 
+// `LayerNorm` is the float op here; the integer one is `Ops.LayerNorm`.
+typealias LayerNorm = GraphIR.LayerNorm
+
 extension Lowering {
     mutating func addGroupNorm(_ node: Node, _ norm: GroupNorm, target: Int) throws(QuantizeError) {
         let input = codings[node.inputs[0]]!
@@ -21,8 +24,33 @@ extension Lowering {
         var op = OpRecord()
         op.kind = .groupNorm
         op.multiplierA = Int64(norm.groups)
+        op.mode = output.isWide && graph.nodes[target].op == .activation(.relu) ? 1 : 0
         addOp(op, node, output: value, table: table.bytes, tableAlignment: 4)
         finish(target, "group-norm")
+    }
+}
+
+extension Lowering {
+    mutating func addLayerNorm(_ index: Int, _ node: Node, _ norm: LayerNorm) throws(QuantizeError) {
+        let input = Double(codings[node.inputs[0]]!.scale(0))
+        let scale = Double(codings[node.output]!.scale(0))
+        let count = Double(norm.scale.count)
+        let epsilon = max((norm.epsilon * count * count / (input * input)).rounded(), 1)
+        let (gains, biases) = (norm.scale.map { Double($0) / scale }, norm.shift.map { Double($0) / scale })
+        guard epsilon < 0x1p48, (gains + biases).allSatisfy({ abs($0) < 32767 }) else {
+            throw QuantizeError(layer: node.name, message: "a gain or offset is too large for its output range")
+        }
+        var table = RecordBytes()
+        for (gain, bias) in zip(gains, biases) {
+            table.append(Int32((gain * 65536).rounded()))
+            table.append(Int32((bias * 65536).rounded()))
+        }
+        addTensor(node.output, name: node.name)
+        var op = OpRecord()
+        op.kind = .layerNorm
+        op.multiplierB = Int64(epsilon)
+        addOp(op, node, output: node.output, table: table.bytes, tableAlignment: 4)
+        finish(index, "layer-norm")
     }
 }
 

@@ -23,6 +23,7 @@ struct Lowering {
     private var builder: ModelBuilder
     private var tensors: [ValueID: UInt32] = [:]
     private var nodes: [Int] = []
+    let groups: CodingGroups
     /// Sizes of the values relative to the input's.
     private let shapes: [(coarseness: UInt16, growth: (Int16, Int16, Int16))]
 
@@ -36,9 +37,11 @@ struct Lowering {
         self.biasCorrections = biasCorrections
         builder = metadata
         shapes = graph.relativeSizes()
+        groups = CodingGroups(graph)
     }
 
     mutating func run() throws(QuantizeError) -> LoweredModel {
+        coarsenSharedScales()
         addTensor(0, name: "input")
         builder.record.inputTensor = 0
         let fused = graph.valuesInsideFusedActivations
@@ -49,14 +52,22 @@ struct Lowering {
                 try addConvolution(index, node, conv, target: target)
             case .activation(.relu) where fused.contains(node.inputs[0]): break
             case .activation(let f): addLookup(index, node, f)
+            case .add where codings[node.output]!.isWide: addWideSum(index, node)
             case .add: try addSum(index, node)
             case .concat: addConcat(index, node)
             case .argmax: addArgmax(index, node)
             case .groupNorm(let norm):
                 let target = fused.contains(node.output) ? graph.consumers(of: node.output)[0] : index
                 try addGroupNorm(node, norm, target: target)
-            case .layerNorm, .depthwise, .tokenConv, .kanBasis, .scan, .gate, .depthToSpace:
-                throw QuantizeError(layer: node.name, message: "\(node.op.name) has no integer form yet")
+            case .depthwise(let conv):
+                let target = fused.contains(node.output) ? graph.consumers(of: node.output)[0] : index
+                try addDepthwise(index, node, conv, target: target)
+            case .layerNorm(let norm): try addLayerNorm(index, node, norm)
+            case .tokenConv(let conv): try addTokenConv(index, node, conv)
+            case .kanBasis(let basis): addBasis(index, node, basis)
+            case .scan(let scan): try addScan(index, node, scan)
+            case .gate: try addGate(index, node)
+            case .depthToSpace: addDepthToSpace(index, node)
             case .batchNorm:
                 throw QuantizeError(layer: node.name, message: "batch normalization was not folded into a convolution")
             }
@@ -104,6 +115,9 @@ struct Lowering {
             conv, inputScales: inputScales, importance: importance(node.inputs[0]))
         widen(value, for: weights.accumulatorScales)
         let output = codings[value]!
+        guard target == index || !output.isWide else {
+            throw QuantizeError(layer: node.name, message: "a convolution with ReLU has no 16-bit form")
+        }
         let shape = Conv3D(
             inChannels: conv.inChannels, outChannels: conv.outChannels, kernel: Extent(conv.kernel),
             dilation: Extent(conv.dilation), padding: Extent(conv.padding), inputZeroPoint: input.zeroPoint,
@@ -119,13 +133,16 @@ struct Lowering {
         op.kernel = triple(conv.kernel)
         op.dilation = triple(conv.dilation)
         op.padding = triple(conv.padding)
+        op.mode = conv.stride == 2 ? 1 : 0
         addOp(op, node, output: value, weights: kernelOrder(weights.codes, shape), channels: channels)
         finish(target, "conv3d-u8")
     }
 
     /// Requantization factors must stay under a quarter (docs/arithmetic.md): where an output step would be finer than
     /// four accumulator steps, it carries next to no information and is made coarser.
-    private mutating func widen(_ value: ValueID, for accumulatorScales: [Double]) {
+    mutating func widen(_ value: ValueID, for accumulatorScales: [Double]) {
+        // A shared scale was made coarse enough before the first op was lowered.
+        guard groups.members(value).count == 1 else { return }
         var coding = codings[value]!
         for o in accumulatorScales.indices {
             let index = coding.scales.count == 1 ? 0 : o
@@ -134,21 +151,50 @@ struct Lowering {
         codings[value] = coding
     }
 
+    /// Raises the scales of groups so that every convolution that writes into one keeps its factor under a quarter.
+    private mutating func coarsenSharedScales() {
+        for node in graph.nodes {
+            guard case .conv3d(let conv) = node.op, let coding = codings[node.output], coding.scales.count == 1 else {
+                continue
+            }
+            let members = groups.members(node.output)
+            guard members.count > 1 else { continue }
+            let input = codings[node.inputs[0]]!
+            let weights = WeightQuantizer.quantize(
+                conv, inputScales: (0..<conv.inChannels).map { input.scale($0) }, importance: importance(node.inputs[0]))
+            let least = Float((weights.accumulatorScales.max() ?? 0) * 4.001)
+            guard least > coding.scales[0] else { continue }
+            for member in members where codings[member] != nil { codings[member]!.scales = [least] }
+        }
+    }
+
     private func channel(
         _ o: Int, _ index: Int, _ node: Node, _ conv: ConvWeights, _ weights: QuantizedWeights, zeroPoint: UInt8,
         outputScale: Float
     ) throws(QuantizeError) -> mk_channel {
         let perChannel = conv.weights.count / conv.outChannels
-        let row = weights.codes[(o * perChannel)..<((o + 1) * perChannel)]
+        return try channel(
+            o, node, row: weights.codes[(o * perChannel)..<((o + 1) * perChannel)],
+            bias: Double(conv.bias[o]) + (biasCorrections[index]?[o] ?? 0), scale: weights.accumulatorScales[o],
+            zeroPoint: zeroPoint, outputScale: outputScale)
+    }
+
+    /// - Parameters:
+    ///   - row: the weights of output channel `o`.
+    ///   - bias: real.
+    ///   - scale: real value of one accumulator unit.
+    func channel(
+        _ o: Int, _ node: Node, row: ArraySlice<Int8>, bias real: Double, scale: Double, zeroPoint: UInt8,
+        outputScale: Float
+    ) throws(QuantizeError) -> mk_channel {
         let sum = row.reduce(0) { $0 + Int($1) }
         let magnitude = row.reduce(0) { $0 + Int($1.magnitude) }
-        let real = Double(conv.bias[o]) + (biasCorrections[index]?[o] ?? 0)
-        let bias = (real / weights.accumulatorScales[o]).rounded() - Double(sum * Int(zeroPoint))
+        let bias = (real / scale).rounded() - Double(sum * Int(zeroPoint))
         guard bias.magnitude < 0x1p30, Double(magnitude * 255) + bias.magnitude < 0x1p31 else {
             throw QuantizeError(
                 layer: node.name, message: "channel \(o) could overflow the 32-bit accumulator (bias \(real))")
         }
-        guard let requantizer = Requantizer.nearest(weights.accumulatorScales[o] / Double(outputScale)) else {
+        guard let requantizer = Requantizer.nearest(scale / Double(outputScale)) else {
             throw QuantizeError(layer: node.name, message: "channel \(o) has no requantization factor under a quarter")
         }
         return mk_channel(
@@ -224,7 +270,7 @@ struct Lowering {
         finish(index, "argmax")
     }
 
-    private func triple(_ size: Size3) -> (UInt16, UInt16, UInt16) {
+    func triple(_ size: Size3) -> (UInt16, UInt16, UInt16) {
         (UInt16(size.depth), UInt16(size.height), UInt16(size.width))
     }
 }

@@ -22,8 +22,8 @@ struct NetworkSource: ParsableArguments {
             let json = try SourceFile.read(path: config, limit: 1 << 20)
             let checkpoint = try Checkpoint.read(path: checkpoint)
             let configuration = try ModelConfig(json: json, path: config, fallbackName: Self.stem(of: self.checkpoint))
-            let graph = try MeshNetImporter.graph(checkpoint: checkpoint, config: configuration)
-            return Loaded(checkpoint: checkpoint, config: configuration, graph: graph)
+            let network = try NetworkImporter.network(checkpoint: checkpoint, config: configuration)
+            return Loaded(checkpoint: checkpoint, config: network.config, graph: network.graph)
         } catch {
             throw CommandError(error.kind == .unreadable ? .unreadable : .badModel, error.description)
         }

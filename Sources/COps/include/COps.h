@@ -60,7 +60,7 @@ mk_norm_stats_kernel mk_norm_stats_avx2;
 mk_norm_stats_kernel mk_norm_stats_avx512vnni;
 
 // One row of normalized values: `low` and `high` are rows of the i16 blocks of channels 0, 1 and 2, 3; writes u8 words of four
-// channels, or with `wide` i16 words of the channels of `low`. `real` channels exist (1 ... 4), `high` may be null for two.
+// channels, or with `wide` i16 words of the channels of `low` (2: clamped at 0). `real` channels exist (1 ... 4), `high` may be null for two.
 typedef void mk_norm_apply_kernel(const mk_affine *channels, int32_t real, const uint8_t *low, const uint8_t *high,
                                   uint8_t *output, int32_t width, int32_t wide);
 mk_norm_apply_kernel mk_norm_apply_avx2;

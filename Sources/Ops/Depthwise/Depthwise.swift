@@ -5,7 +5,7 @@ import FixedPoint
 ///
 ///     y[c] = clamp(zeroPoint + requantize[c](bias[c] + Σ_tap w[c,tap] · x[c, position + tap]))
 ///
-/// u8 in and out, int8 weights `[channel/4][tap][4]`. As in `Conv3D`, `-zeroPoint_in · Σ w` is folded into the bias and voxels
+/// u8 in, u8 or i16 out (then the zero point is 0, and `isRectified` clamps at 0), int8 weights `[channel/4][tap][4]`. As in `Conv3D`, `-zeroPoint_in · Σ w` is folded into the bias and voxels
 /// outside the input have the code `inputZeroPoint`.
 public struct Depthwise: Equatable, Sendable {
     public var channels: Int
@@ -13,8 +13,15 @@ public struct Depthwise: Equatable, Sendable {
     public var kernel: Extent
     public var inputZeroPoint: UInt8
     public var outputZeroPoint: UInt8
+    public var outputElement: ElementType
+    public var isRectified: Bool
 
-    public init(channels: Int, kernel: Extent, inputZeroPoint: UInt8, outputZeroPoint: UInt8) {
+    public init(
+        channels: Int, kernel: Extent, inputZeroPoint: UInt8, outputZeroPoint: UInt8, outputElement: ElementType,
+        isRectified: Bool
+    ) {
+        self.outputElement = outputElement
+        self.isRectified = isRectified
         self.channels = channels
         self.kernel = kernel
         self.inputZeroPoint = inputZeroPoint
@@ -31,24 +38,35 @@ public struct Depthwise: Equatable, Sendable {
     ) {
         for row in rows {
             let (z, y) = (row / outputLayout.extent.height, row % outputLayout.extent.height)
+            let perBlock = outputElement.channelsPerBlock
             for block in 0..<outputLayout.blocks {
-                let to = unsafe (output + outputLayout.rowOffset(block: block, z: z, y: y))
-                    .assumingMemoryBound(to: UInt8.self)
-                for lane in 0..<4 {
-                    let channel = block * 4 + lane
+                let to = unsafe output + outputLayout.rowOffset(block: block, z: z, y: y)
+                for lane in 0..<perBlock {
+                    let channel = block * perBlock + lane
                     for x in 0..<outputLayout.extent.width {
-                        guard channel < channels else {
-                            unsafe to[4 * x + lane] = 0
-                            continue
+                        var y32: Int32 = 0
+                        if channel < channels {
+                            let p = unsafe parameters[channel]
+                            let sum = unsafe accumulate(p.bias, weights, input, inputLayout, channel, z, y, x)
+                            y32 = Requantizer(multiplier: p.multiplier, shift: p.shift)
+                                .scaled(sum, zeroPoint: Int32(outputZeroPoint))
                         }
-                        let p = unsafe parameters[channel]
-                        let sum = unsafe accumulate(p.bias, weights, input, inputLayout, channel, z, y, x)
-                        unsafe to[4 * x + lane] = Requantizer(multiplier: p.multiplier, shift: p.shift)
-                            .u8(sum, zeroPoint: Int32(outputZeroPoint))
+                        unsafe store(y32, to + 4 * x, lane)
                     }
                 }
                 unsafe outputLayout.fillGapsAround(row: row, block: block, base: output, zeroPoint: outputZeroPoint)
             }
+        }
+    }
+
+    private func store(_ y: Int32, _ to: UnsafeMutableRawPointer, _ lane: Int) {
+        if outputElement == .u8 {
+            unsafe to.storeBytes(
+                of: UInt8(truncatingIfNeeded: min(max(y, 0), 255)), toByteOffset: lane, as: UInt8.self)
+        } else {
+            unsafe to.storeBytes(
+                of: Int16(truncatingIfNeeded: min(max(y, isRectified ? 0 : -32768), 32767)), toByteOffset: 2 * lane,
+                as: Int16.self)
         }
     }
 

@@ -6,14 +6,19 @@ import COps
 ///     y = clamp(((a · 2^15 · multiplier) >> 32 + offset) >> shift)
 ///
 /// The product is exact in 64 bits and cut once; everything else happens in 32-bit lanes.
-/// After a ReLU the zero point is 0 and the clamp is the ReLU.
+/// Before a ReLU the zero point of u8 is 0 and the clamp is the ReLU; i16 output takes `isRectified` for that.
 public struct Norm: Equatable, Sendable {
     public var channels: Int
     public var groups: Int
     public var outputElement: ElementType
     public var zeroPoint: UInt8
+    /// i16 output is clamped at 0 from below.
+    public var isRectified: Bool
 
-    public init(channels: Int, groups: Int, outputElement: ElementType, zeroPoint: UInt8) {
+    public init(
+        channels: Int, groups: Int, outputElement: ElementType, zeroPoint: UInt8, isRectified: Bool = false
+    ) {
+        self.isRectified = isRectified
         self.channels = channels
         self.groups = groups
         self.outputElement = outputElement
@@ -108,7 +113,7 @@ public struct Norm: Equatable, Sendable {
         _ isa: ISA, _ affines: UnsafePointer<mk_affine>, _ real: Int32, _ low: UnsafeRawPointer,
         _ high: UnsafeRawPointer?, _ output: UnsafeMutableRawPointer, _ width: Int32
     ) {
-        let wide: Int32 = outputElement == .i16 ? 1 : 0
+        let wide: Int32 = outputElement == .u8 ? 0 : isRectified ? 2 : 1
         switch isa {
         #if arch(x86_64)
         case .avx2: unsafe mk_norm_apply_avx2(affines, real, low, high, output, width, wide)
@@ -141,7 +146,7 @@ public struct Norm: Equatable, Sendable {
                 of: UInt8(truncatingIfNeeded: min(max(y, 0), 255)), toByteOffset: 4 * x + lane, as: UInt8.self)
         } else {
             unsafe output.storeBytes(
-                of: Int16(truncatingIfNeeded: min(max(y, -32768), 32767)), toByteOffset: 4 * x + 2 * lane,
+                of: Int16(truncatingIfNeeded: min(max(y, isRectified ? 0 : -32768), 32767)), toByteOffset: 4 * x + 2 * lane,
                 as: Int16.self)
         }
     }

@@ -1,0 +1,71 @@
+/// Shape of a KMamba-3D network, as its `model.json` gives it ("architecture": "kmamba3d").
+public struct KMambaConfig: Equatable, Sendable {
+    public var inChannels: Int
+    public var classes: Int
+    /// Channels and blocks of the four stages.
+    public var dims: [Int]
+    public var depths: [Int]
+    /// 1 where a stage's feed-forward part is a Kolmogorov-Arnold block.
+    public var kanStages: [Int]
+    public var dState: Int
+    public var dConv: Int
+    public var expand: Int
+    /// 0: channels / 16, rounded up.
+    public var dtRank: Int
+    public var kanGrid: Int
+    public var stemKernel: Int
+    public var fullWidth: Int
+
+    public func rank(_ channels: Int) -> Int { dtRank > 0 ? dtRank : (channels + 15) / 16 }
+
+    /// - Throws: `malformed` for missing or impossible values, `unsupported` for variants that have no integer form.
+    init(_ fields: ConfigFields) throws(ImportError) {
+        func int(_ key: String, _ fallback: Int?, _ range: ClosedRange<Int>) throws(ImportError) -> Int {
+            guard let value = try fields.int(key) ?? fallback else { return try fields.required(key, nil) }
+            guard range.contains(value) else {
+                throw ImportError(
+                    .malformed, fields.path,
+                    "\(key)=\(value) (must be \(range.lowerBound)...\(range.upperBound))")
+            }
+            return value
+        }
+        func list(_ key: String, _ fallback: [Int], _ range: ClosedRange<Int>) throws(ImportError) -> [Int] {
+            let values = try fields.ints(key) ?? fallback
+            guard values.count == 4, values.allSatisfy(range.contains) else {
+                throw ImportError(
+                    .malformed, fields.path,
+                    "\(key)=\(values) (must be four of \(range.lowerBound)...\(range.upperBound))")
+            }
+            return values
+        }
+        inChannels = try int("in_channels", nil, 1...64)
+        classes = try int("classes", nil, 1...4096)
+        dims = try list("dims", [16, 32, 64, 128], 4...512)
+        depths = try list("depths", [1, 1, 1, 1], 1...16)
+        kanStages = try list("kan_stages", [0, 0, 1, 1], 0...1)
+        dState = try int("d_state", 8, 1...32)
+        dConv = try int("d_conv", 4, 1...16)
+        expand = try int("expand", 2, 1...4)
+        dtRank = try int("dt_rank", 0, 0...64)
+        kanGrid = try int("kan_grid", 5, 1...8)
+        stemKernel = try int("stem_kernel", 3, 1...7)
+        fullWidth = try int("full_width", 8, 4...64)
+        for (key, expected) in [("kan_order", 3), ("scan_chunk", 0)] {
+            if let value = try fields.int(key), value != expected {
+                throw ImportError(.unsupported, fields.path, "\(key)=\(value) (supported: \(expected))")
+            }
+        }
+        if let norm = try fields.string("conv_norm"), norm != "instance" {
+            throw ImportError(.unsupported, fields.path, "conv_norm=\(norm) (supported: instance)")
+        }
+        if let directions = try fields.strings("scan_dirs"), directions != ["fwd", "bwd"] {
+            throw ImportError(.unsupported, fields.path, "scan_dirs=\(directions) (supported: [\"fwd\", \"bwd\"])")
+        }
+        if let range = try fields.doubles("kan_range"), range != [-1, 1] {
+            throw ImportError(.unsupported, fields.path, "kan_range=\(range) (supported: [-1, 1])")
+        }
+        guard (dims + [fullWidth]).allSatisfy({ $0 % 4 == 0 }) else {
+            throw ImportError(.unsupported, fields.path, "dims=\(dims), full_width=\(fullWidth) (must be multiples of 4)")
+        }
+    }
+}

@@ -1,0 +1,115 @@
+import GraphIR
+
+/// Chooses the coding of every value that the integer network stores.
+struct CodingChooser {
+    let graph: FloatGraph
+    let calibration: Calibration
+    let rule: RangeRule
+    private let groups: CodingGroups
+    /// Scores get some room above what calibration saw: a clipped score could tie with another.
+    static let scoreHeadroom: Float = 1.25
+    /// A clipped value shifts the statistics of its whole group, and 16 bits have room.
+    static let statisticsHeadroom: Float = 4
+    /// The trunk and the scan: 16 bits with some room.
+    static let wideHeadroom: Float = 2
+
+    init(graph: FloatGraph, calibration: Calibration, rule: RangeRule) {
+        self.graph = graph
+        self.calibration = calibration
+        self.rule = rule
+        groups = CodingGroups(graph)
+    }
+
+    func choose(input: ValueCoding) -> [ValueID: ValueCoding] {
+        var result: [ValueID: ValueCoding] = [0: input]
+        let fused = graph.valuesInsideFusedActivations
+        for node in graph.nodes where !fused.contains(node.output) && node.op != .argmax && result[node.output] == nil {
+            let value = node.output
+            let members = groups.members(value)
+            let coding = members.count > 1 ? shared(members) : groups.wide.contains(value) ? wide(value) : narrow(node)
+            for member in members where !fused.contains(member) { result[member] = coding }
+        }
+        return result
+    }
+
+    // MARK: 16 bits
+
+    private func most(_ histogram: Histogram) -> Float { max(abs(histogram.low), abs(histogram.high)) }
+
+    private func wide(_ value: ValueID) -> ValueCoding {
+        let consumers = graph.consumers(of: value).map { graph.nodes[$0].op }
+        if consumers.contains(.argmax) { return .wide(high: [Self.scoreHeadroom * most(calibration.pooled(value))]) }
+        // The step of a scan: 2^-11, the range of its softplus table.
+        if let producer = graph.nodes.first(where: { $0.inputs.count == 3 && $0.inputs[1] == value }),
+            case .scan = producer.op
+        {
+            var coding = ValueCoding.wide(high: [32767 / 2048])
+            coding.high = calibration.pooled(value).high
+            return coding
+        }
+        // Instance normalization cancels the scale, so each channel has its own.
+        if consumers.count == 1, case .groupNorm(let norm) = consumers[0], norm.groups == norm.scale.count {
+            return .wide(high: (calibration.histograms[value] ?? []).map { Self.statisticsHeadroom * most($0) })
+        }
+        return .wide(high: [Self.statisticsHeadroom * most(calibration.pooled(value))])
+    }
+
+    private func shared(_ members: [ValueID]) -> ValueCoding {
+        if members.contains(where: groups.wide.contains) {
+            let isScanned = graph.nodes.contains { node in
+                if case .scan = node.op { members.contains(node.output) } else { false }
+            }
+            if isScanned {
+                let channels = graph.channels[members[0]]
+                return .wide(
+                    high: (0..<channels).map { c in
+                        Self.wideHeadroom * (members.compactMap { calibration.histograms[$0]?[c] }.map(most).max() ?? 0)
+                    })
+            }
+            return .wide(high: [Self.wideHeadroom * (members.map { most(calibration.pooled($0)) }.max() ?? 0)])
+        }
+        var histogram = Histogram()
+        for member in members { histogram.merge(calibration.pooled(member)) }
+        let range = rule.range(histogram)
+        return .unsigned(low: range.low, high: range.high)
+    }
+
+    // MARK: 8 bits
+
+    private func narrow(_ node: Node) -> ValueCoding {
+        let value = node.output
+        if let basis = basisReading(value) {
+            return ValueCoding(
+                scales: [Float(basis.cell / 16)], zeroPoint: 128, low: Float(basis.clamp(-.infinity)),
+                high: Float(basis.clamp(.infinity)))
+        }
+        switch node.op {
+        case .kanBasis(let basis):
+            let silu = basis.output(basis.grid + 3, basis.clamp(.infinity))
+            let one = [Float](repeating: Float(2.0 / 3 / 255), count: basis.grid + 3) + [Float(silu / 255)]
+            let channels = graph.channels[value] / basis.outputsPerChannel
+            return ValueCoding(
+                scales: (0..<channels).flatMap { _ in one }, zeroPoint: 0, low: 0, high: Float(silu))
+        case .gate:
+            return .centred(high: (calibration.histograms[value] ?? []).map(most))
+        case .activation(.relu) where isFused(node) && onlyConvolutionsRead(value):
+            return .perChannel(high: (calibration.histograms[value] ?? []).map { rule.range($0).high })
+        default:
+            let range = rule.range(calibration.pooled(value))
+            return .unsigned(low: range.low, high: range.high)
+        }
+    }
+
+    private func isFused(_ node: Node) -> Bool { graph.valuesInsideFusedActivations.contains(node.inputs[0]) }
+
+    private func basisReading(_ value: ValueID) -> KANBasis? {
+        for index in graph.consumers(of: value) {
+            if case .kanBasis(let basis) = graph.nodes[index].op { return basis }
+        }
+        return nil
+    }
+
+    private func onlyConvolutionsRead(_ value: ValueID) -> Bool {
+        graph.consumers(of: value).allSatisfy { if case .conv3d = graph.nodes[$0].op { true } else { false } }
+    }
+}

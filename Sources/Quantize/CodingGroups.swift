@@ -1,0 +1,59 @@
+import GraphIR
+
+/// Values that must share one coding: inputs and output of a concatenation, of a rearrangement, of a 16-bit sum, and the two
+/// directions of a gate.
+struct CodingGroups {
+    /// Group of each value that is in one, as the lowest value of the group.
+    private var parents: [ValueID]
+    /// Values that are stored in 16 bits: what normalizations read, and everything that is summed into it.
+    let wide: Set<ValueID>
+
+    init(_ graph: FloatGraph) {
+        wide = Self.wideValues(graph)
+        parents = Array(0..<graph.channels.count)
+        for node in graph.nodes {
+            switch node.op {
+            case .concat, .depthToSpace: for value in node.inputs { join(value, node.output) }
+            case .add where wide.contains(node.output): for value in node.inputs { join(value, node.output) }
+            case .gate: join(node.inputs[0], node.inputs[1])
+            default: break
+            }
+        }
+    }
+
+    private static func wideValues(_ graph: FloatGraph) -> Set<ValueID> {
+        var result: Set<ValueID> = []
+        for node in graph.nodes.reversed() {
+            switch node.op {
+            case .groupNorm, .layerNorm: result.insert(node.inputs[0])
+            case .scan:
+                result.insert(node.inputs[1])
+                result.insert(node.output)
+            case .add where result.contains(node.output): result.formUnion(node.inputs)
+            case .activation(.relu) where result.contains(node.output):
+                // The normalization before it clamps; the value between them never exists.
+                result.insert(node.inputs[0])
+            case .argmax: result.insert(node.inputs[0])
+            default: break
+            }
+        }
+        return result
+    }
+
+    private func root(_ value: ValueID) -> ValueID {
+        var value = value
+        while parents[value] != value { value = parents[value] }
+        return value
+    }
+
+    private mutating func join(_ a: ValueID, _ b: ValueID) {
+        let (a, b) = (root(a), root(b))
+        parents[max(a, b)] = min(a, b)
+    }
+
+    /// All values of `value`'s group, itself included.
+    func members(_ value: ValueID) -> [ValueID] {
+        let own = root(value)
+        return parents.indices.filter { root($0) == own }
+    }
+}
