@@ -6,11 +6,13 @@
 /// | `brats2020` | 1, 0 mm | 0, 373.13 mm | 0, 373.13 mm |
 /// | `brats2023` | 1, 0 mm | 0, 374 mm | 0, 374 mm |
 /// | `nnunet` | none, none | 0, none | 0, none |
-/// | `monai` | none, none | none, infinite | 0, infinite |
+/// | `monai` | none, none | none, none | 0, none |
 ///
-/// Sources: BraTS 2020, the penalty is the diagonal of its 240 x 240 x 155 grid of 1 mm; BraTS 2023, the whole-volume
-/// ("legacy") fields of BraTS-2023-Metrics, not its lesion-wise scores; nnU-Net v2 `evaluate_predictions.py`, which has no
-/// distances; MONAI 1.6.1, `DiceMetric` with its default `ignore_empty=True` and `compute_hausdorff_distance`.
+/// Sources: BraTS 2020, as its participants report it (nnU-Net issue 380): the penalty is the diagonal of the grid of
+/// 240 x 240 x 155 voxels of 1 mm; BraTS 2023, the whole-volume ("legacy") fields of BraTS-2023-Metrics, not its lesion-wise
+/// scores; nnU-Net v2 `evaluate_predictions.py`, which has no distances; MONAI 1.6.1, `compute_dice` with its default
+/// `ignore_empty=True` and `compute_hausdorff_distance(percentile=95)`: its distances to nothing are infinite, but their
+/// interpolated percentile is NaN.
 public enum EmptyRule: String, CaseIterable, Sendable {
     case brats2020, brats2023, nnunet, monai
 
@@ -42,8 +44,7 @@ public enum EmptyRule: String, CaseIterable, Sendable {
         switch self {
         case .brats2020: (2 * 240.0 * 240 + 155 * 155).squareRoot()
         case .brats2023: 374
-        case .nnunet: nil
-        case .monai: .infinity
+        case .nnunet, .monai: nil
         }
     }
 }

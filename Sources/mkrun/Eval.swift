@@ -14,11 +14,12 @@ struct Eval: ParsableCommand {
 
             --regions brats: WT=1,2,3 TC=1,3 ET=3. --regions brats2020: WT=1,2,4 TC=1,4 ET=4.
 
-            --empty, Dice and HD95 when both are empty | only the reference is | only the prediction is:
+            --empty: Dice and HD95 when both are empty | only the reference is | only the prediction is. brats2023 are \
+            its whole-volume scores, not the lesion-wise ones.
               brats2020  1, 0 mm | 0, 373.13 mm | 0, 373.13 mm
-              brats2023  1, 0 mm | 0, 374 mm | 0, 374 mm (whole-volume scores, not the lesion-wise ones)
+              brats2023  1, 0 mm | 0, 374 mm | 0, 374 mm
               nnunet     none, none | 0, none | 0, none
-              monai      none, none | none, infinite | 0, infinite
+              monai      none, none | none, none | 0, none
             """)
 
     @Argument(help: "Reference labels.") var reference: String

@@ -19,7 +19,7 @@ struct EvalReport {
         return lines.joined(separator: "\n")
     }
 
-    /// Distances that are infinite are null here, since JSON has no infinity; `empty` tells them from those without a value.
+    /// What has no value is null.
     var json: JSON {
         .object([
             ("reference", .string(reference)), ("prediction", .string(prediction)),

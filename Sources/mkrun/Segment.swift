@@ -37,7 +37,9 @@ struct Segment: ParsableCommand {
 
     func validate() throws {
         guard (1...64).contains(threads) else { throw ValidationError("--threads \(threads) (must be 1...64)") }
-        guard !images.isEmpty || !input.isEmpty else { throw ValidationError("Missing expected argument '<images> ...'") }
+        guard !images.isEmpty || !input.isEmpty else {
+            throw ValidationError("Missing expected argument '<images> ...' or '--input <input>'")
+        }
         guard dryRun || output != nil else { throw ValidationError("Missing expected argument '--output <output>'") }
     }
 
