@@ -3,11 +3,13 @@ public enum GridCheck {
     /// Compares every header with the first.
     /// - Parameters:
     ///   - spacingMatters: whether another voxel size is an error; otherwise only the affine's warning tells.
-    ///   - tolerance: mm by which any corner voxel may lie elsewhere without a warning.
-    /// - Returns: a warning per file whose affine differs.
-    /// - Throws: exit 5 when shapes differ, or voxel sizes by more than 0.1 %.
+    ///   - affineMatters: whether another place in space is an error, as among the channels of one run, rather than a
+    ///     warning.
+    ///   - tolerance: mm by which any corner voxel may lie elsewhere.
+    /// - Returns: a warning per file whose affine differs, unless `affineMatters`.
+    /// - Throws: exit 5 when shapes differ, voxel sizes by more than 0.1 %, or affines that matter.
     public static func check(
-        _ headers: [NIfTIHeader], spacingMatters: Bool = true, tolerance: Double = 1e-3
+        _ headers: [NIfTIHeader], spacingMatters: Bool = true, affineMatters: Bool = false, tolerance: Double = 1e-3
     ) throws(VolumeError) -> [String] {
         guard let first = headers.first else { return [] }
         var warnings: [String] = []
@@ -28,11 +30,12 @@ public enum GridCheck {
                 )
             }
             let distance = header.affine.largestDistance(to: first.affine, over: first.dims)
-            if distance > tolerance {
-                warnings.append(
-                    "\(header.path): affine differs from that of \(first.path) by up to \(Float(distance)) mm"
-                )
+            guard distance > tolerance else { continue }
+            let message = "affine differs from that of \(first.path) by up to \(Float(distance)) mm"
+            if affineMatters {
+                throw VolumeError(exitCode: 5, file: header.path, message: "\(message) (must be \(tolerance) or less)")
             }
+            warnings.append("\(header.path): \(message)")
         }
         return warnings
     }

@@ -11,14 +11,17 @@ struct Segment: ParsableCommand {
         abstract: "Segments a volume: labels come out on the input's own grid.",
         discussion: """
             One image: mkrun segment model.mkq T1.nii.gz -o labels.nii.gz
-            Several channels, by the names in the model: mkrun segment model.mkq t1=a.nii.gz flair=b.nii.gz -o labels.nii.gz
+            Several channels, by the names in the model, in any order: \
+            mkrun segment model.mkq -i t1=a.nii.gz -i flair=b.nii.gz -o labels.nii.gz
+            They must have the same shape, voxel size and affine (each voxel within 1e-3 mm).
 
             --memory bounds the resident set of the whole process. A run that does not fit is refused before a voxel is \
             read, with what it needs; --dry-run prints the plan.
             """)
 
     @Argument(help: "Model file (.mkq).") var model: String
-    @Argument(help: "Input images: a NIfTI file, or NAME=FILE for each channel of the model.") var images: [String]
+    @Argument(help: "Input images: a NIfTI file, or NAME=FILE for each channel of the model.") var images: [String] = []
+    @Option(name: [.short, .long], help: "The same as an option, once per channel.") var input: [String] = []
     @Option(name: [.short, .long], help: "Label volume to write (.nii or .nii.gz).") var output: String?
     @Option(help: "Limit for the whole process, e.g. 256MiB.") var memory: ByteSize?
     @Option(help: "Threads that compute (1...64).") var threads = 1
@@ -34,6 +37,9 @@ struct Segment: ParsableCommand {
 
     func validate() throws {
         guard (1...64).contains(threads) else { throw ValidationError("--threads \(threads) (must be 1...64)") }
+        guard !images.isEmpty || !input.isEmpty else {
+            throw ValidationError("Missing expected argument '<images> ...' or '--input <input>'")
+        }
         guard dryRun || output != nil else { throw ValidationError("Missing expected argument '--output <output>'") }
     }
 
@@ -43,7 +49,7 @@ struct Segment: ParsableCommand {
         let mapped = try MappedModel(path: model)
         let headers = try channelHeaders(mapped.file)
         Terminal.warn(headers.flatMap(\.warnings))
-        Terminal.warn(try GridCheck.check(headers))
+        Terminal.warn(try GridCheck.check(headers, affineMatters: true))
         let plan: SegmentationPlan
         do {
             plan = try SegmentationPlan.choose(
@@ -80,29 +86,12 @@ struct Segment: ParsableCommand {
         print(report.summary)
     }
 
-    /// Headers in the order of the model's channels; several channels must be named, position alone is not trusted.
+    /// Headers in the order of the model's channels.
     private func channelHeaders(_ file: ModelFile) throws -> [NIfTIHeader] {
         let names = (0..<file.count(.channelNames)).map { file.string(file.channelName($0)) }
-        var paths: [String: String] = [:]
-        for image in images {
-            let parts = image.split(separator: "=", maxSplits: 1).map(String.init)
-            let isNamed = parts.count == 2 && names.contains(parts[0])
-            guard isNamed || names.count == 1 else {
-                throw CommandError(
-                    .usage, "\(image): name the channel, as NAME=FILE (channels: \(names.joined(separator: ", ")))")
-            }
-            let name = isNamed ? parts[0] : names[0]
-            guard paths.updateValue(isNamed ? parts[1] : image, forKey: name) == nil else {
-                throw CommandError(.usage, "\(image): channel \(name) is given twice")
-            }
-        }
+        let paths = try ChannelInputs(names: names).paths(options: input, arguments: images)
         let options = NIfTIOptions(volumeIndex: volume, assumeOrientation: assumeOrientation)
-        return try names.map { name in
-            guard let path = paths[name] else {
-                throw CommandError(.usage, "channel \(name) is missing (channels: \(names.joined(separator: ", ")))")
-            }
-            return try NIfTIHeader.read(path: path, options: options)
-        }
+        return try paths.map { try NIfTIHeader.read(path: $0, options: options) }
     }
 }
 

@@ -3,7 +3,7 @@ import Foundation
 /// Sound inputs, small enough to spoil by hand.
 enum TestFiles {
     /// A NIfTI-1 file of uint8 voxels, 1 mm, with the given direction of the stored axes (+1 right/anterior/superior) and
-    /// order of the world axes.
+    /// order of the world axes. Signs other than +-1 are voxel sizes.
     static func nifti(
         _ voxels: [UInt8], dims: [Int], axes: [Int] = [0, 1, 2], signs: [Float] = [1, 1, 1],
         origin: [Float] = [0, 0, 0]
@@ -16,7 +16,7 @@ enum TestFiles {
         for (index, value) in ([3] + dims + [1, 1, 1, 1]).enumerated() { put(Int16(value), 40 + 2 * index) }
         put(Int16(2), 70)  // uint8
         put(Int16(8), 72)
-        for index in 0..<8 { put(Float(1), 76 + 4 * index) }
+        for index in 0..<8 { put((1...3).contains(index) ? abs(signs[index - 1]) : Float(1), 76 + 4 * index) }
         put(Float(352), 108)
         put(Float(1), 112)
         put(UInt8(2), 123)  // mm

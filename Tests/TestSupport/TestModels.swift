@@ -8,6 +8,8 @@ public enum TestModels {
         public var channels = 5
         public var classes = 3
         public var inputs = 1
+        /// One per input; nil for "channel 0" and so on.
+        public var channelNames: [String]?
         public var dilations = [1, 2, 1]
         public var inputZeroPoint: UInt8 = 0
         public var hiddenZeroPoint: UInt8 = 0
@@ -92,7 +94,9 @@ public enum TestModels {
             builder.record.windowWeight = .gaussian
             let hat = (0..<options.patch).map { UInt8(1 + 254 * min($0, options.patch - 1 - $0) / (options.patch / 2)) }
             builder.setWindowTables([hat, hat, hat])
-            for index in 0..<options.inputs { builder.addChannelName("channel \(index)") }
+            for index in 0..<options.inputs {
+                builder.addChannelName(options.channelNames?[index] ?? "channel \(index)")
+            }
             for index in 0..<options.classes {
                 builder.addLabel("class \(index)", value: UInt16(index * 2), rgb: (UInt8(index), 0, 255))
             }
