@@ -2,6 +2,13 @@ import Ops
 
 /// The ops of state-space and Kolmogorov-Arnold blocks, from validated records.
 extension ModelFile {
+    /// A change of scale is the last step of a normalization alone.
+    public func narrow(_ op: OpRecord) -> Norm {
+        let output = tensor(Int(op.output))
+        return Norm(
+            channels: Int(output.channels), groups: 1, outputElement: .u8, zeroPoint: output.zeroPoint)
+    }
+
     public func layerNorm(_ op: OpRecord) -> LayerNorm {
         let output = tensor(Int(op.output))
         return LayerNorm(channels: Int(output.channels), epsilon: op.multiplierB, zeroPoint: output.zeroPoint)

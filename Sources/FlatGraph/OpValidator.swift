@@ -23,6 +23,7 @@ struct OpValidator {
         case .kanBasis: try kanBasis()
         case .scan: try scan()
         case .gate: try gate()
+        case .narrow: try narrow()
         }
     }
 

@@ -14,6 +14,20 @@ extension OpValidator {
         try requireTable(channels * LayerNorm.Channel.size, alignment: 4)
     }
 
+    func narrow() throws(ModelFileError) {
+        try requireOperands(1, storage: .i16)
+        try requireStorage(.u8)
+        try requireSameShape(input(0))
+        let channels = Int(output.channels)
+        try requireTable(channels * 12, alignment: 4)
+        let table = file.section(.tables).slice(Int(op.tableOffset), channels * 12)
+        for c in 0..<channels {
+            try require((1...22).contains(table.i32(12 * c + 8)), .badValue, "shift", Int(table.i32(12 * c + 8)), 22)
+            try require(
+                table.i32(12 * c + 4).magnitude <= 1 << 30, .badValue, "offset", Int(table.i32(12 * c + 4)), 1 << 30)
+        }
+    }
+
     func addWide() throws(ModelFileError) {
         try requireOperands(2, storage: .i16)
         try requireStorage(.i16)

@@ -9,6 +9,10 @@ extension Session {
         let input = unsafe UnsafeRawPointer(arena + step.inputs[0])
         let inputLayout = step.inputLayouts[0]
         switch op.kind {
+        case .narrow:
+            unsafe file.narrow(op).apply(
+                isa: isa, affines: tablePointer(op, as: mk_affine.self), input: input, inputLayout: inputLayout,
+                output: output, outputLayout: layout, rows: rows)
         case .layerNorm:
             unsafe file.layerNorm(op).run(
                 parameters: tablePointer(op, as: LayerNorm.Channel.self), input: input, inputLayout: inputLayout,

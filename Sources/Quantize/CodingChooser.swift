@@ -32,6 +32,17 @@ struct CodingChooser {
         return result
     }
 
+    /// Codings of the byte copies of 16-bit values that convolutions read.
+    func narrowCopies() -> [ValueID: ValueCoding] {
+        var result: [ValueID: ValueCoding] = [:]
+        for node in graph.nodes {
+            guard case .conv3d = node.op, groups.wide.contains(node.inputs[0]) else { continue }
+            let range = rule.range(calibration.pooled(node.inputs[0]))
+            result[node.inputs[0]] = .unsigned(low: range.low, high: range.high)
+        }
+        return result
+    }
+
     // MARK: 16 bits
 
     private func most(_ histogram: Histogram) -> Float { max(abs(histogram.low), abs(histogram.high)) }

@@ -48,9 +48,10 @@ public struct Converter {
         let inputRange = RangeRule.minMax.range(calibration.pooled(0))
         let codings = chooser.choose(
             input: inputCoding ?? .unsigned(low: inputRange.low, high: inputRange.high))
+        let narrowCopies = chooser.narrowCopies()
         func lower(_ corrections: [Int: [Double]]) throws(QuantizeError) -> LoweredModel {
             var lowering = Lowering(
-                graph: graph, codings: codings, importance: { importance($0, codings[$0]!) },
+                graph: graph, codings: codings, narrowCopies: narrowCopies, importance: { importance($0, codings[$0]!) },
                 biasCorrections: corrections, metadata: metadata)
             return try lowering.run()
         }
@@ -70,8 +71,11 @@ public struct Converter {
     }
 
     public func compare(_ model: LoweredModel, _ input: FloatTensor) throws(RuntimeError) -> Comparison {
-        guard let network = try? IntegerNetwork(model.bytes, threads: options.threads) else {
-            preconditionFailure("the converter wrote a file that its own reader refuses")
+        let network: IntegerNetwork
+        do {
+            network = try IntegerNetwork(model.bytes, threads: options.threads)
+        } catch {
+            preconditionFailure("the converter wrote a file that its own reader refuses: \(error)")
         }
         let report = report
         return try Comparison(

@@ -2,12 +2,13 @@ import COps
 import FixedPoint
 import FlatGraph
 import GraphIR
+import Glibc
 import Ops
 
 /// A finished model file, and which node of the float graph each of its ops computes.
 public struct LoweredModel: Sendable {
     public var bytes: [UInt8]
-    /// Node index by op index: the node whose float output the op's output stands for.
+    /// Node index by op index: the node whose float output the op's output stands for, -1 for a byte copy.
     public var nodes: [Int]
     public var codings: [ValueID: ValueCoding]
 }
@@ -16,6 +17,9 @@ public struct LoweredModel: Sendable {
 struct Lowering {
     let graph: FloatGraph
     var codings: [ValueID: ValueCoding]
+    /// Codings of the byte copies of 16-bit values, and the copies made so far.
+    private let narrowCopies: [ValueID: ValueCoding]
+    private var copies: [ValueID: UInt32] = [:]
     let importance: (ValueID) -> [Double]
     /// Real corrections added to a convolution's bias, by node index.
     let biasCorrections: [Int: [Double]]
@@ -28,11 +32,13 @@ struct Lowering {
     private let shapes: [(coarseness: UInt16, growth: (Int16, Int16, Int16))]
 
     init(
-        graph: FloatGraph, codings: [ValueID: ValueCoding], importance: @escaping (ValueID) -> [Double],
+        graph: FloatGraph, codings: [ValueID: ValueCoding], narrowCopies: [ValueID: ValueCoding],
+        importance: @escaping (ValueID) -> [Double],
         biasCorrections: [Int: [Double]], metadata: ModelBuilder
     ) {
         self.graph = graph
         self.codings = codings
+        self.narrowCopies = narrowCopies
         self.importance = importance
         self.biasCorrections = biasCorrections
         builder = metadata
@@ -88,14 +94,51 @@ struct Lowering {
         tensors[value] = builder.addTensor(record, name: name, scales: coding.scales)
     }
 
+    /// The coding in which byte ops read a value.
+    private func byteCoding(_ value: ValueID) -> ValueCoding {
+        codings[value]!.isWide ? narrowCopies[value]! : codings[value]!
+    }
+
+    /// Adds the op that makes the byte copy of a 16-bit value, once.
+    private mutating func addNarrowCopy(_ value: ValueID) {
+        guard codings[value]!.isWide, copies[value] == nil else { return }
+        let (wide, narrow) = (codings[value]!, narrowCopies[value]!)
+        let producer = graph.nodes.first { $0.output == value }?.name ?? "input"
+        var record = builder.tensors[Int(tensors[value]!)]
+        record.storage = .u8
+        record.zeroPoint = narrow.zeroPoint
+        (record.low, record.high) = (narrow.low, narrow.high)
+        let copy = builder.addTensor(record, name: "\(producer).narrow", scales: narrow.scales)
+        var table = RecordBytes()
+        for c in 0..<graph.channels[value] {
+            let factor = Double(wide.scale(c)) / Double(narrow.scale(c))
+            let shift = min(max(30 - Int(floor(log2(factor))), 18), 39)
+            let fraction = shift - 17
+            table.append(Int32((factor * exp2(Double(shift))).rounded()))
+            table.append(Int32(narrow.zeroPoint) << Int32(fraction) + Int32(1) << Int32(fraction - 1))
+            table.append(Int32(fraction))
+        }
+        var op = OpRecord()
+        op.kind = .narrow
+        builder.addOp(
+            op, name: "\(producer).narrow", inputs: [tensors[value]!], output: copy, table: table.bytes, tableAlignment: 4)
+        copies[value] = copy
+        nodes.append(-1)
+        builder.require(feature: "narrow")
+    }
+
     /// Adds the op of `node`, whose result is `output`.
     mutating func addOp(
         _ op: OpRecord, _ node: Node, output: ValueID, weights: [Int8] = [], channels: [mk_channel] = [],
         table: [UInt8] = [], tableAlignment: Int = 1
     ) {
         builder.addOp(
-            op, name: node.name, inputs: node.inputs.map { tensors[$0]! }, output: tensors[output]!, weights: weights,
+            op, name: node.name, inputs: node.inputs.map { input($0, of: op.kind) }, output: tensors[output]!, weights: weights,
             channels: channels, table: table, tableAlignment: tableAlignment)
+    }
+
+    private func input(_ value: ValueID, of kind: OpRecord.Kind) -> UInt32 {
+        kind == .conv3d ? copies[value] ?? tensors[value]! : tensors[value]!
     }
 
     mutating func finish(_ index: Int, _ feature: String) {
@@ -108,7 +151,7 @@ struct Lowering {
     private mutating func addConvolution(
         _ index: Int, _ node: Node, _ conv: ConvWeights, target: Int
     ) throws(QuantizeError) {
-        let input = codings[node.inputs[0]]!
+        let input = byteCoding(node.inputs[0])
         let value = graph.nodes[target].output
         let inputScales = (0..<conv.inChannels).map { input.scale($0) }
         let weights = WeightQuantizer.quantize(
@@ -127,6 +170,7 @@ struct Lowering {
             channels.append(
                 try channel(o, index, node, conv, weights, zeroPoint: input.zeroPoint, outputScale: output.scale(o)))
         }
+        addNarrowCopy(node.inputs[0])
         addTensor(value, name: graph.nodes[target].name)
         var op = OpRecord()
         op.kind = .conv3d
@@ -159,7 +203,7 @@ struct Lowering {
             }
             let members = groups.members(node.output)
             guard members.count > 1 else { continue }
-            let input = codings[node.inputs[0]]!
+            let input = byteCoding(node.inputs[0])
             let weights = WeightQuantizer.quantize(
                 conv, inputScales: (0..<conv.inChannels).map { input.scale($0) }, importance: importance(node.inputs[0]))
             let least = Float((weights.accumulatorScales.max() ?? 0) * 4.001)

@@ -24,7 +24,8 @@ enum WeightQuantizer {
             let folded = (0..<perChannel).map {
                 Double(conv.weights[o * perChannel + $0]) * Double(inputScales[$0 / taps])
             }
-            let scale = bestScale(folded) { importance[$0 / taps] }
+            // Beside a bias that is 2^28 units large, weights of less than a unit do not matter; the accumulator does.
+            let scale = max(bestScale(folded) { importance[$0 / taps] }, Double(abs(conv.bias[o])) * 0x1p-28)
             result.accumulatorScales.append(scale)
             result.codes += folded.map { code($0, scale) }
         }
