@@ -16,26 +16,29 @@ def naive_scan(u, delta, a, b, c, skip):
     return torch.stack(out, -1) + skip[:, None] * u
 
 
-def chunked_scan(u, delta, a, b, c, skip, chunk=32):
-    """The same by chunks: inside a chunk, doubling steps combine (decay, injection) pairs of neighbours, so that no
-    exponent is ever positive; between chunks one state is carried."""
+def chunked_scan(u, delta, a, b, c, skip, chunk=128):
+    """The same by chunks: all chunks advance together, token by token, each from a state of zero; then one state is carried
+    from chunk to chunk, and its decayed part is added. No exponent is ever positive. Everything is unbound once: indexing in
+    a loop would make the backward pass fill a whole tensor per step."""
     batch, channels, tokens = u.shape
     pad = -tokens % chunk
     if pad:  # padded steps have delta 0: decay 1, injection 0
         u, delta, b, c = (torch.nn.functional.pad(x, (0, pad)) for x in (u, delta, b, c))
-    count = (tokens + pad) // chunk
-    step = delta.view(batch, channels, count, chunk)
-    decay = torch.exp(step[..., None] * a[:, None, None, :])
-    injection = (step * u.view_as(step))[..., None] * b.view(batch, 1, -1, count, chunk).permute(0, 1, 3, 4, 2)
-    reach = 1
-    while reach < chunk:
-        earlier = torch.nn.functional.pad(injection[..., :-reach, :], (0, 0, reach, 0))
-        injection = injection + decay * earlier
-        decay = decay * torch.nn.functional.pad(decay[..., :-reach, :], (0, 0, reach, 0), value=1.0)
-        reach *= 2
-    carried = [u.new_zeros(batch, channels, a.shape[1])]
-    for k in range(count - 1):
-        carried.append(decay[:, :, k, -1] * carried[-1] + injection[:, :, k, -1])
-    h = injection + decay * torch.stack(carried, 2)[..., None, :]
-    y = (h * c.view(batch, 1, -1, count, chunk).permute(0, 1, 3, 4, 2)).sum(-1)
-    return y.reshape(batch, channels, -1)[..., :tokens] + skip[:, None] * u[..., :tokens]
+
+    def split(x):  # [batch, n, tokens] -> [token of the chunk, batch, chunks, n]
+        return x.view(batch, x.shape[1], -1, chunk).permute(3, 0, 2, 1)
+
+    step, b, c = split(delta), split(b), split(c)
+    decay = torch.exp(step[..., None] * a)
+    injection = (step * split(u))[..., None] * b[..., None, :]
+    h, local = torch.zeros_like(injection[0]), []
+    for factor, gain in zip(decay.unbind(0), injection.unbind(0)):
+        h = torch.addcmul(gain, factor, h)
+        local.append(h)
+    reach = torch.exp(step.cumsum(0)[..., None] * a)
+    carried = [torch.zeros_like(h[:, 0])]
+    for factor, gain in zip(reach[-1].unbind(1)[:-1], h.unbind(1)[:-1]):
+        carried.append(torch.addcmul(gain, factor, carried[-1]))
+    states = torch.addcmul(torch.stack(local), reach, torch.stack(carried, 1))
+    y = (states * c[..., None, :]).sum(-1)
+    return y.permute(1, 3, 2, 0).reshape(batch, channels, -1)[..., :tokens] + skip[:, None] * u[..., :tokens]
