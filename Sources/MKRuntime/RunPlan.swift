@@ -96,6 +96,12 @@ public struct RunPlan: Sendable {
         return file.record.windowScheme != .none && labels.growth == (0, 0, 0)
     }
 
+    /// Whether an output depends on more than its surroundings, so that windows and the whole volume are different networks.
+    public static func isGlobal(_ file: ModelFile) -> Bool {
+        for index in 0..<file.opCount where [.groupNorm, .scan].contains(file.op(index).kind) { return true }
+        return false
+    }
+
     /// A network without padding labels only the middle of the volume; the rest stays background.
     private static func checkScores(
         _ scores: Extent, within extent: Extent, _ mode: ExecutionMode

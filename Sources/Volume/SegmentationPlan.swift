@@ -54,8 +54,12 @@ public struct SegmentationPlan: Sendable {
         case .whole: plans = [try SegmentationPlan(model: model, headers: headers, mode: .whole, threads: threads)]
         case .windows: plans = [try SegmentationPlan(model: model, headers: headers, mode: .windows, threads: threads)]
         case .auto:
-            plans = [try SegmentationPlan(model: model, headers: headers, mode: .whole, threads: threads)]
-            if RunPlan.supportsWindows(model.file) {
+            // Statistics and scans over the whole volume are not what such a network was trained with.
+            let hasWindows = RunPlan.supportsWindows(model.file)
+            if !(hasWindows && RunPlan.isGlobal(model.file)) {
+                plans = [try SegmentationPlan(model: model, headers: headers, mode: .whole, threads: threads)]
+            }
+            if hasWindows {
                 plans.append(try SegmentationPlan(model: model, headers: headers, mode: .windows, threads: threads))
             }
         }

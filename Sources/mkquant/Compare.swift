@@ -27,14 +27,15 @@ struct Compare: ParsableCommand {
         guard volumes.count == graph.inputChannels else {
             throw CommandError(.usage, "\(volumes.count) volumes for a network of \(graph.inputChannels) channels")
         }
-        let input = try NetworkInput(paths: volumes, config: loaded.config, crop: crop)
+        let input = try NetworkInput(paths: volumes, config: loaded.config, crop: loaded.usesPatches ? 0 : crop)
+        let patch = Patches(input.tensor, graph: loaded.graph, config: loaded.config).tensors[0]
         Terminal.warn(input.warnings)
         let progress = Progress(quiet: quiet)
         let bytes = try SourceFile.read(path: model)
         let comparison: Comparison
         do {
             comparison = try Comparison(
-                graph: graph, nodes: nodes, network: try IntegerNetwork(bytes, threads: threads), input: input.tensor,
+                graph: graph, nodes: nodes, network: try IntegerNetwork(bytes, threads: threads), input: patch,
                 report: { progress.update("comparing with float", $0) })
         } catch let error as ModelFileError {
             throw CommandError(.badModel, "\(model): \(error)")
@@ -80,10 +81,11 @@ enum OpMatch {
         try (0..<file.opCount).map { index in
             let op = file.op(index)
             let name = file.string(op.name)
+            guard op.kind != .narrow else { return -1 }
             guard let node = graph.nodes.firstIndex(where: { $0.name == name }) else {
                 throw CommandError(.badModel, "\(path): op \(name) is not a layer of this checkpoint")
             }
-            guard op.kind == .conv3d else { return node }
+            guard [.conv3d, .groupNorm, .depthwise].contains(op.kind) else { return node }
             // A fused activation: the op's output stands for the activation's.
             let tensor = file.string(file.tensor(Int(op.output)).name)
             return graph.nodes.firstIndex { $0.name == tensor } ?? node

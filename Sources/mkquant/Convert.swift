@@ -11,8 +11,8 @@ struct Convert: ParsableCommand {
         discussion: """
             Example: mkquant convert model.pth --config model.json --calibrate a.nii.gz b.nii.gz -o model.mkq
 
-            Calibration runs the float network on the volumes (of each its central cube, --crop) to find the range of every \
-            layer; then weights become int8 per output channel and activations 8-bit. At the end a table says what each \
+            Calibration runs the float network on the volumes (of each its central cube, --crop; or patches of the model's \
+            window size, where the network has statistics or scans that span its input) to find the range of every layer; then weights become int8 per output channel and activations 8-bit. At the end a table says what each \
             layer lost (SQNR: signal to quantization noise of its output, against the float network, on the first volume).
             """)
 
@@ -57,10 +57,11 @@ struct Convert: ParsableCommand {
         let cases = calibrate.count / channels
         for index in 0..<cases {
             let paths = Array(calibrate[(index * channels)..<((index + 1) * channels)])
-            let input = try NetworkInput(paths: paths, config: loaded.config, crop: crop)
+            let input = try NetworkInput(paths: paths, config: loaded.config, crop: loaded.usesPatches ? 0 : crop)
             Terminal.warn(input.warnings)
-            converter.calibrate(input.tensor, volume: index + 1, of: cases)
-            if index == 0 { first = input.tensor }
+            let patches = Patches(input.tensor, graph: loaded.graph, config: loaded.config).tensors
+            for patch in patches { converter.calibrate(patch, volume: index + 1, of: cases) }
+            if index == 0 { first = patches[0] }
         }
         try finish(loaded, converter, first!, progress)
     }

@@ -1,7 +1,7 @@
 """MeshNet: a chain of dilated 3x3x3 convolutions that keeps full resolution (Fedorov et al. 2017, arXiv 1612.00940)."""
 import json
 
-import torch
+import numpy as np
 from torch import nn
 
 DILATIONS = (1, 2, 4, 8, 16, 8, 4, 2, 1)
@@ -24,6 +24,12 @@ class MeshNet(nn.Module):
 
     def forward(self, x):
         return self.model(x)
+
+    def set_spacing(self, spacing):
+        """Runs the same weights on a grid of `spacing` mm: the dilations shrink so that the taps stay where they were
+        in the head (the layers of dilation 1 cannot shrink and reach further)."""
+        for block, dilation in zip(self.model, self.dilations):
+            block[0].dilation = block[0].padding = (max(1, dilation // spacing),) * 3
 
     def config(self, name):
         """The model.json that goes with the weights."""
@@ -57,15 +63,5 @@ def write_config(net, name, path):
 
 def normalize(volume):
     """Quantile normalization of the model file: over all voxels, zeros included."""
-    flat = volume.flatten()
-    # torch.quantile refuses more than 2^24 values.
-    ordered = flat.sort().values
-    low, high = (_interpolated(ordered, q) for q in (0.02, 0.98))
+    low, high = (float(q) for q in np.quantile(volume.numpy(), (0.02, 0.98)))
     return ((volume - low) / (high - low + 0.001)).clamp(0, 1)
-
-
-def _interpolated(ordered, q):
-    rank = q * (len(ordered) - 1)
-    below = int(rank)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (rank - below)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from augment import training_crop
+from augment import training_crop, with_neck
 from meshnet import MeshNet, normalize, write_config
 
 TEMPLATES = "/usr/share/mricron/templates"
@@ -29,7 +29,7 @@ def loss_of(logits, truth):
     entropy = F.cross_entropy(logits, truth.long())
     brain = torch.softmax(logits.float(), 1)[:, 1]
     overlap = (brain * truth).sum()
-    return entropy + 1 - (2 * overlap + 1) / (brain.sum() + truth.sum() + 1)
+    return entropy + 1 - (2 * overlap + 1000) / (brain.sum() + truth.sum() + 1000)
 
 
 def dice(a, b):
@@ -39,9 +39,8 @@ def dice(a, b):
 @torch.no_grad()
 def predict(net, image):
     net.eval()
-    mask = net(normalize(image)[None, None]).argmax(1)[0].bool()
-    net.train()
-    return mask
+    x = normalize(image)[None, None].contiguous(memory_format=torch.channels_last_3d)
+    return net(x).argmax(1)[0].bool()
 
 
 def save(net, folder):
@@ -74,43 +73,62 @@ def arguments():
     parser.add_argument("--image", default=f"{TEMPLATES}/ch2.nii.gz")
     parser.add_argument("--mask", default=f"{TEMPLATES}/ch2bet.nii.gz", help="brain where > 0")
     parser.add_argument("--validate", nargs=2, metavar=("IMAGE", "MASK"), help="a head that training never sees")
-    parser.add_argument("--output", default=os.path.join(os.path.dirname(__file__), "..", "models", "brainmask8"))
-    parser.add_argument("--state", help="checkpoint to resume from and to write to")
-    parser.add_argument("--minutes", type=float, default=35, help="length of training; the learning rate follows it")
-    parser.add_argument("--crop", type=int, nargs=3, default=[96, 96, 96])
-    parser.add_argument("--rate", type=float, default=0.005)
+    parser.add_argument("--output", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "models", "brainmask8"))
+    parser.add_argument("--state", help="checkpoint file to write")
+    parser.add_argument("--resume", metavar="STATE", help="checkpoint file to go on from")
+    parser.add_argument("--minutes", type=float, default=30, help="length of training; the learning rate follows it")
+    parser.add_argument("--coarse", type=float, default=0.5, help="share of the time on a 2 mm grid, before 1 mm")
+    parser.add_argument("--every", type=float, default=5, help="minutes between checkpoints")
+    parser.add_argument("--coarse-crop", type=int, nargs=3, default=[56, 64, 56], help="voxels, two crops a step")
+    parser.add_argument("--fine-crop", type=int, nargs=3, default=[88, 96, 88], help="voxels, one crop a step")
+    parser.add_argument("--rate", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 
 
-def evaluate(net, heads, step, history):
+def evaluate(net, heads, spacing, step, history):
+    """Whole heads in one pass; during the coarse stage on every second voxel."""
     for name, (image, truth) in heads.items():
-        score = dice(predict(net, image), truth)
-        history["dice"].setdefault(name, []).append((step, score))
-        print(f"step {step}: {name} Dice {score:.4f}", flush=True)
+        every = (slice(None, None, spacing),) * 3
+        score = dice(predict(net, image[every]), truth[every])
+        history["dice"].setdefault(f"{name}, {spacing} mm", []).append((step, score))
+        print(f"step {step}: {name} at {spacing} mm Dice {score:.4f}", flush=True)
+
+
+def plan(share, coarse):
+    """Stage of the training at a share of its time: (grid spacing in mm, share of the stage)."""
+    return (2, share / coarse) if share < coarse else (1, (share - coarse) / (1 - coarse))
 
 
 def train(net, image, mask, heads, options):
     generator = torch.Generator().manual_seed(options.seed)
     optimizer = torch.optim.AdamW(net.parameters(), lr=options.rate, weight_decay=1e-4)
-    history, step, spent = {"loss": [], "dice": {}}, 0, 0.0
-    if options.state and os.path.exists(options.state):
-        state = torch.load(options.state, weights_only=True)
+    history, step, spent, saved = {"loss": [], "dice": {}}, 0, 0.0, 0.0
+    if options.resume:
+        state = torch.load(options.resume, weights_only=True)
         net.load_state_dict(state["net"])
         optimizer.load_state_dict(state["optimizer"])
         generator.set_state(state["generator"])
         history, step, spent = state["history"], state["step"], state["spent"]
-    image = image / image.flatten().sort().values[int(0.995 * image.numel())]
-    image, limit, last = image.clamp(0, 1), options.minutes * 60, time.time()
-    next_check = spent + 300
+        saved = spent
+    image = (image / float(np.quantile(image.numpy(), 0.995))).clamp(0, 1)
+    sources = [(image, mask)] + [with_neck(image, mask, options.seed + i) for i in range(4)]
+    limit, last = options.minutes * 60, time.time()
     while spent < limit:
-        share = spent / limit
-        warm = min(1, (step + 1) / 30)
+        spacing, share = plan(spent / limit, options.coarse)
+        net.set_spacing(spacing)
+        # Batch statistics settle the network first; then it learns with the running ones it will be used with.
+        net.train(share < (0.6 if spacing == 2 else 0.1))
+        peak = options.rate if spacing == 2 else 0.4 * options.rate
+        rate = peak * min(1, 0.1 + share / 0.1) * max(0.02, 0.5 * (1 + np.cos(np.pi * share)))
         for group in optimizer.param_groups:
-            group["lr"] = float(options.rate * warm * max(0.01, 0.5 * (1 + np.cos(np.pi * share))))
-        x, truth = training_crop(generator, image, mask, options.crop)
-        loss = loss_of(net(x[None, None]), truth[None])
+            group["lr"] = float(rate)
+        crop, batch = (options.coarse_crop, 2) if spacing == 2 else (options.fine_crop, 1)
+        crops = [training_crop(generator, sources, crop, spacing) for _ in range(batch)]
+        x, truth = (torch.stack(part) for part in zip(*crops))
+        logits = net(x[:, None].contiguous(memory_format=torch.channels_last_3d))
+        loss = loss_of(logits, truth)
         if not torch.isfinite(loss):
             raise SystemExit(f"step {step}: the loss is {loss.item()}")
         optimizer.zero_grad()
@@ -120,38 +138,47 @@ def train(net, image, mask, heads, options):
         history["loss"].append(loss.item())
         step += 1
         now = time.time()
-        spent, last = spent + now - last, now
+        spent, last = spent + min(now - last, 20), now  # a paused machine does not train
         if step % 20 == 0:
-            print(f"step {step} {spent / 60:.1f} min loss {np.mean(history['loss'][-20:]):.4f}", flush=True)
-        if spent >= next_check:
-            next_check = spent + 300
-            evaluate(net, heads, step, history)
-            save(net, options.output)
-            plot(history, options.output)
-            if options.state:
-                torch.save({"net": net.state_dict(), "optimizer": optimizer.state_dict(), "history": history,
-                            "generator": generator.get_state(), "step": step, "spent": spent}, options.state)
+            print(f"step {step} {spent / 60:.1f} min, {spacing} mm, loss {np.mean(history['loss'][-20:]):.4f}", flush=True)
+        if spent - saved >= 60 * options.every:
+            saved = spent
+            checkpoint(net, optimizer, generator, heads, spacing, history, step, spent, options)
             last = time.time()  # scoring is not training time
-    return history, step
+    return history, step, spent
+
+
+def checkpoint(net, optimizer, generator, heads, spacing, history, step, spent, options):
+    evaluate(net, heads, spacing, step, history)
+    save(net, options.output)
+    plot(history, options.output)
+    if options.state:
+        torch.save({"net": net.state_dict(), "optimizer": optimizer.state_dict(), "history": history,
+                    "generator": generator.get_state(), "step": step, "spent": spent}, options.state)
 
 
 def main():
     options = arguments()
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
-    net = MeshNet()
+    net = MeshNet().to(memory_format=torch.channels_last_3d)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            module.momentum = 0.05
     image, mask = load(options.image), (load(options.mask) > 0).float()
     heads = {"training head": (image, mask > 0)}
     if options.validate:
         heads["unseen head"] = (load(options.validate[0]), load(options.validate[1]) > 0)
     if options.minutes > 0:
-        history, step = train(net, image, mask, heads, options)
-        evaluate(net, heads, step, history)
+        history, step, spent = train(net, image, mask, heads, options)
+        print(f"{step} steps in {spent / 60:.1f} min")
+        net.set_spacing(1)
+        evaluate(net, heads, 1, step, history)
         save(net, options.output)
         plot(history, options.output)
     else:
         net.load_state_dict(load_file(os.path.join(options.output, "model.safetensors")), strict=False)
-        evaluate(net, heads, 0, {"dice": {}})
+        evaluate(net, heads, 1, 0, {"dice": {}})
 
 
 if __name__ == "__main__":
