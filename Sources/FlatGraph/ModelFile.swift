@@ -113,7 +113,8 @@ public struct ModelFile: Sendable {
         let output = tensor(Int(op.output))
         return Conv3D(
             inChannels: Int(input.channels), outChannels: Int(output.channels), kernel: Extent(op.kernel),
-            dilation: Extent(op.dilation), padding: Extent(op.padding), stride: 1 << Int(op.mode), inputZeroPoint: input.zeroPoint,
+            dilation: Extent(op.dilation), padding: Extent(op.padding), stride: 1 << Int(op.mode),
+            inputZeroPoint: input.zeroPoint,
             outputZeroPoint: output.zeroPoint, outputElement: output.element ?? .u8)
     }
 

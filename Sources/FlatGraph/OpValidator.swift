@@ -112,7 +112,8 @@ struct OpValidator {
     func requireWeights(_ bytes: Int) throws(ModelFileError) {
         let weights = file.section(.weights)
         try require(
-            op.weightsBytes == UInt64(bytes), .badShape, "weightsBytes", Int(truncatingIfNeeded: op.weightsBytes), bytes)
+            op.weightsBytes == UInt64(bytes), .badShape, "weightsBytes", Int(truncatingIfNeeded: op.weightsBytes), bytes
+        )
         try require(
             op.weightsOffset % UInt64(MKQ.alignment) == 0 && op.weightsOffset <= UInt64(weights.count)
                 && op.weightsBytes <= UInt64(weights.count) - op.weightsOffset,

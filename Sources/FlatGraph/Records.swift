@@ -203,7 +203,8 @@ public struct TensorRecord: Equatable, Sendable {
 
     public static func == (a: TensorRecord, b: TensorRecord) -> Bool {
         a.name == b.name && a.storage == b.storage && a.zeroPoint == b.zeroPoint && a.channels == b.channels
-            && a.growth == b.growth && a.coarseness == b.coarseness && a.scaleOffset == b.scaleOffset && a.scaleCount == b.scaleCount
+            && a.growth == b.growth && a.coarseness == b.coarseness && a.scaleOffset == b.scaleOffset
+            && a.scaleCount == b.scaleCount
             && a.low.bitPattern == b.low.bitPattern && a.high.bitPattern == b.high.bitPattern
     }
 

@@ -14,7 +14,8 @@ public enum MKQ {
     public static let featureNameBytes = 16
     /// Features this build can run. A file that requires another is refused by its name.
     public static let knownFeatures: [StaticString] = [
-        "conv3d-u8", "lookup-u8", "add-u8", "concat-u8", "argmax", "group-norm", "layer-norm", "add-i16", "depth-to-space",
+        "conv3d-u8", "lookup-u8", "add-u8", "concat-u8", "argmax", "group-norm", "layer-norm", "add-i16",
+        "depth-to-space",
         "depthwise-u8", "token-conv-u8", "kan-basis", "scan", "gate", "narrow",
     ]
 }

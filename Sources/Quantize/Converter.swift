@@ -51,7 +51,8 @@ public struct Converter {
         let narrowCopies = chooser.narrowCopies()
         func lower(_ corrections: [Int: [Double]]) throws(QuantizeError) -> LoweredModel {
             var lowering = Lowering(
-                graph: graph, codings: codings, narrowCopies: narrowCopies, importance: { importance($0, codings[$0]!) },
+                graph: graph, codings: codings, narrowCopies: narrowCopies,
+                importance: { importance($0, codings[$0]!) },
                 biasCorrections: corrections, metadata: metadata)
             return try lowering.run()
         }

@@ -1,8 +1,8 @@
 import COps
 import FixedPoint
 import FlatGraph
-import GraphIR
 import Glibc
+import GraphIR
 import Ops
 
 /// A finished model file, and which node of the float graph each of its ops computes.
@@ -121,7 +121,8 @@ struct Lowering {
         var op = OpRecord()
         op.kind = .narrow
         builder.addOp(
-            op, name: "\(producer).narrow", inputs: [tensors[value]!], output: copy, table: table.bytes, tableAlignment: 4)
+            op, name: "\(producer).narrow", inputs: [tensors[value]!], output: copy, table: table.bytes,
+            tableAlignment: 4)
         copies[value] = copy
         nodes.append(-1)
         builder.require(feature: "narrow")
@@ -133,7 +134,8 @@ struct Lowering {
         table: [UInt8] = [], tableAlignment: Int = 1
     ) {
         builder.addOp(
-            op, name: node.name, inputs: node.inputs.map { input($0, of: op.kind) }, output: tensors[output]!, weights: weights,
+            op, name: node.name, inputs: node.inputs.map { input($0, of: op.kind) }, output: tensors[output]!,
+            weights: weights,
             channels: channels, table: table, tableAlignment: tableAlignment)
     }
 
@@ -205,7 +207,8 @@ struct Lowering {
             guard members.count > 1 else { continue }
             let input = byteCoding(node.inputs[0])
             let weights = WeightQuantizer.quantize(
-                conv, inputScales: (0..<conv.inChannels).map { input.scale($0) }, importance: importance(node.inputs[0]))
+                conv, inputScales: (0..<conv.inChannels).map { input.scale($0) }, importance: importance(node.inputs[0])
+            )
             let least = Float((weights.accumulatorScales.max() ?? 0) * 4.001)
             guard least > coding.scales[0] else { continue }
             for member in members where codings[member] != nil { codings[member]!.scales = [least] }

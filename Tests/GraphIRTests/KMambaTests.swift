@@ -42,3 +42,29 @@ enum KMambaGolden {
         #expect(equal >= labels.count - labels.count / 1000)
     }
 }
+
+@Suite struct KANBasisTests {
+    /// Cox-de Boor recursion on the extended uniform knots.
+    private func coxDeBoor(_ k: Int, _ degree: Int, _ x: Double, _ knot: (Int) -> Double) -> Double {
+        if degree == 0 { return x >= knot(k) && x < knot(k + 1) ? 1 : 0 }
+        let left = (x - knot(k)) / (knot(k + degree) - knot(k)) * coxDeBoor(k, degree - 1, x, knot)
+        let right =
+            (knot(k + degree + 1) - x) / (knot(k + degree + 1) - knot(k + 1)) * coxDeBoor(k + 1, degree - 1, x, knot)
+        return left + right
+    }
+
+    @Test(arguments: [5, 8]) func splinesEqualTheRecursionAtEveryCode(_ grid: Int) {
+        let basis = KANBasis(grid: grid)
+        for code in -128...127 {
+            let x = Double(code) * basis.cell / 16
+            var sum = 0.0
+            for k in 0..<(grid + 3) {
+                let expected = coxDeBoor(k, 3, x) { -1 + Double($0 - 3) * basis.cell }
+                #expect(abs(basis.spline(k, x) - expected) < 1e-12, "spline \(k) at code \(code)")
+                sum += basis.spline(k, x)
+            }
+            if abs(x) < 1 { #expect(abs(sum - 1) < 1e-12) }
+            #expect(basis.output(grid + 3, x) >= 0)
+        }
+    }
+}

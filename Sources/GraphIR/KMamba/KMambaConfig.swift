@@ -65,7 +65,8 @@ public struct KMambaConfig: Equatable, Sendable {
             throw ImportError(.unsupported, fields.path, "kan_range=\(range) (supported: [-1, 1])")
         }
         guard (dims + [fullWidth]).allSatisfy({ $0 % 4 == 0 }) else {
-            throw ImportError(.unsupported, fields.path, "dims=\(dims), full_width=\(fullWidth) (must be multiples of 4)")
+            throw ImportError(
+                .unsupported, fields.path, "dims=\(dims), full_width=\(fullWidth) (must be multiples of 4)")
         }
     }
 }

@@ -93,7 +93,8 @@ extension KMambaImporter {
         let weight = try tensor("\(name).spline_weight", [channels, channels, splines])
         let scaler =
             checkpoint["\(name).spline_scaler"] == nil
-            ? [Float](repeating: 1, count: channels * channels) : try tensor("\(name).spline_scaler", [channels, channels])
+            ? [Float](repeating: 1, count: channels * channels)
+            : try tensor("\(name).spline_scaler", [channels, channels])
         try checkGrid("\(name).grid", channels, basis)
         var weights: [Float] = []
         var bias = [Float](repeating: 0, count: channels)

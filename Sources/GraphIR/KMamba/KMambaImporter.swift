@@ -65,7 +65,8 @@ public struct KMambaImporter {
             let name = "\(name).blocks.\(block)"
             trunk = try mixer(name, trunk, channels)
             trunk =
-                config.kanStages[stage] == 1 ? try kan("\(name).kan", trunk, channels)
+                config.kanStages[stage] == 1
+                ? try kan("\(name).kan", trunk, channels)
                 : try feedForward("\(name).ffn", trunk, channels)
         }
         return trunk
@@ -94,7 +95,8 @@ public struct KMambaImporter {
         var value = try leaky(
             norm(
                 "\(name).res.norm1",
-                conv("\(name).res.conv1", [both], out: channels, in: 2 * channels, kernel: 3, hasBias: false), channels))
+                conv("\(name).res.conv1", [both], out: channels, in: 2 * channels, kernel: 3, hasBias: false), channels)
+        )
         value = try norm(
             "\(name).res.norm2",
             conv("\(name).res.conv2", [value], out: channels, in: channels, kernel: 3, hasBias: false), channels)

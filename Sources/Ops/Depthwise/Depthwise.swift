@@ -86,7 +86,8 @@ public struct Depthwise: Equatable, Sendable {
                     let ix = x + kx - kernel.width / 2
                     let isInside = isRow && ix >= 0 && ix < layout.extent.width
                     let code =
-                        unsafe isInside ? row.load(fromByteOffset: 4 * ix + channel % 4, as: UInt8.self) : inputZeroPoint
+                        unsafe isInside
+                        ? row.load(fromByteOffset: 4 * ix + channel % 4, as: UInt8.self) : inputZeroPoint
                     sum &+= unsafe Int32(code) &* Int32(weights[weightIndex(channel: channel, tap: tap)])
                     tap += 1
                 }

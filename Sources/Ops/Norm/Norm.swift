@@ -59,8 +59,8 @@ public struct Norm: Equatable, Sendable {
     ) {
         switch isa {
         #if arch(x86_64)
-        case .avx2: unsafe mk_norm_stats_avx2(row, width, sums, squares)
-        case .avx512vnni: unsafe mk_norm_stats_avx512vnni(row, width, sums, squares)
+            case .avx2: unsafe mk_norm_stats_avx2(row, width, sums, squares)
+            case .avx512vnni: unsafe mk_norm_stats_avx512vnni(row, width, sums, squares)
         #endif
         default:
             for i in 0..<(2 * Int(width)) {
@@ -116,8 +116,8 @@ public struct Norm: Equatable, Sendable {
         let wide: Int32 = outputElement == .u8 ? 0 : isRectified ? 2 : 1
         switch isa {
         #if arch(x86_64)
-        case .avx2: unsafe mk_norm_apply_avx2(affines, real, low, high, output, width, wide)
-        case .avx512vnni: unsafe mk_norm_apply_avx512vnni(affines, real, low, high, output, width, wide)
+            case .avx2: unsafe mk_norm_apply_avx2(affines, real, low, high, output, width, wide)
+            case .avx512vnni: unsafe mk_norm_apply_avx512vnni(affines, real, low, high, output, width, wide)
         #endif
         default:
             for x in 0..<Int(width) {
@@ -146,7 +146,8 @@ public struct Norm: Equatable, Sendable {
                 of: UInt8(truncatingIfNeeded: min(max(y, 0), 255)), toByteOffset: 4 * x + lane, as: UInt8.self)
         } else {
             unsafe output.storeBytes(
-                of: Int16(truncatingIfNeeded: min(max(y, isRectified ? 0 : -32768), 32767)), toByteOffset: 4 * x + 2 * lane,
+                of: Int16(truncatingIfNeeded: min(max(y, isRectified ? 0 : -32768), 32767)),
+                toByteOffset: 4 * x + 2 * lane,
                 as: Int16.self)
         }
     }
