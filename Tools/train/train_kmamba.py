@@ -59,7 +59,9 @@ class Run:
     def one_step(self, heads, share):
         count = self.setup.get("batch", 1)
         seeds = [self.options.seed * 10_000_019 + self.step * count + i for i in range(count)]
-        crops = [training_crop(s, heads, self.net.config.patch, self.setup["task"], self.setup.get("synthetic", 0.35))
+        small = self.setup.get("small_patch")              # {"size", "until"}: more steps early on
+        size = small["size"] if small and share < small["until"] else self.net.config.patch
+        crops = [training_crop(s, heads, size, self.setup["task"], self.setup.get("synthetic", 0.35))
                  for s in seeds]
         x = to_device(torch.stack([c[0] for c in crops]), self.device)
         truth = torch.stack([c[1] for c in crops]).to(self.device)

@@ -49,7 +49,7 @@ def expected_shapes(c):
 
     def norm(prefix, n):
         put(prefix, weight=(n,), bias=(n,))
-        if c.conv_norm == "batch" and not any(part in prefix for part in (".blocks.",)):
+        if c.conv_norm == "batch" and ".blocks." not in prefix:
             put(prefix, running_mean=(n,), running_var=(n,))
 
     put("stem", weight=(d[0], c.in_channels, *[c.stem_kernel] * 3), bias=(d[0],))
@@ -79,7 +79,8 @@ def expected_shapes(c):
                         bn__bias=(n,), bn__running_mean=(n,), bn__running_var=(n,))
             else:
                 norm(f"{block}.ffn.norm", n)
-                put(f"{block}.ffn", fc1__weight=(2 * n, n), fc1__bias=(2 * n,), fc2__weight=(n, 2 * n), fc2__bias=(n,))
+                put(f"{block}.ffn", fc1__weight=(2 * n, n), fc1__bias=(2 * n,), fc2__weight=(n, 2 * n),
+                    fc2__bias=(n,))
         norm(f"{stage}.out_norm", n)
     ups = [(f"dec.{l}", d[l + 1], d[l]) for l in range(3)] + [("full", d[0], c.full_width)]
     for prefix, inputs, n in ups:
@@ -129,4 +130,5 @@ if __name__ == "__main__":
     for check in (check_scan, check_kan_basis, check_names, check_directions):
         check()
         print(check.__name__, "ok")
-    print("nano parameters", sum(p.numel() for k, p in KMamba3D(load_config("nano")).named_parameters() if k[:3] != "aux"))
+    nano = KMamba3D(load_config("nano", aux_heads=[]))
+    print("nano parameters", sum(p.numel() for p in nano.parameters()))

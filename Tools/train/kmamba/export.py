@@ -7,10 +7,10 @@ from safetensors.torch import load_file, save_file
 from .config import load_config
 from .model import KMamba3D
 
-T1_LABELS = ["background", "cerebral white matter", "cerebral cortex", "lateral ventricle", "inferior lateral ventricle",
-             "cerebellum white matter", "cerebellum cortex", "thalamus", "caudate", "putamen", "pallidum",
-             "third ventricle", "fourth ventricle", "brain stem", "hippocampus", "amygdala", "accumbens area",
-             "ventral DC"]
+T1_LABELS = ["background", "cerebral white matter", "cerebral cortex", "lateral ventricle",
+             "inferior lateral ventricle", "cerebellum white matter", "cerebellum cortex", "thalamus", "caudate",
+             "putamen", "pallidum", "third ventricle", "fourth ventricle", "brain stem", "hippocampus", "amygdala",
+             "accumbens area", "ventral DC"]
 T1_COLOURS = [(0, 0, 0), (245, 245, 245), (205, 62, 78), (120, 18, 134), (196, 58, 250), (220, 248, 164),
               (230, 148, 34), (0, 118, 14), (122, 186, 220), (236, 13, 176), (12, 48, 255), (204, 182, 142),
               (42, 204, 164), (119, 159, 176), (220, 216, 20), (103, 255, 255), (255, 165, 0), (165, 42, 42)]
@@ -21,7 +21,8 @@ QUANTILE = {"kind": "quantile", "low": 0.02, "high": 0.98, "epsilon": 0.001}
 
 def labels_block(classes):
     named = {18: (T1_LABELS, T1_COLOURS), 4: (TUMOUR_LABELS, TUMOUR_COLOURS)}
-    names, colours = named.get(classes, ([f"class {i}" for i in range(classes)], [(i * 40, 90, 160) for i in range(classes)]))
+    plain = [f"class {i}" for i in range(classes)], [(i * 40 % 256, 90, 160) for i in range(classes)]
+    names, colours = named.get(classes, plain)
     return [{"value": i, "name": n, "rgb": list(c)} for i, (n, c) in enumerate(zip(names, colours))]
 
 

@@ -56,11 +56,9 @@ def dice_per_class(found, truth, classes):
 
 def box_of(labels, margin, minimum):
     """Slices around the labelled voxels, `margin` wider, at least `minimum` voxels per side."""
-    slices = []
-    for axis in range(3):
-        hit = (labels > 0).any(dim=[d for d in range(3) if d != axis][1]).any(
-            dim=[d for d in range(3) if d != axis][0]).nonzero()[:, 0]
-        low, high = max(0, hit[0].item() - margin), min(labels.shape[axis], hit[-1].item() + margin + 1)
-        low = max(0, min(low, labels.shape[axis] - minimum[axis]))
-        slices.append(slice(low, max(high, low + minimum[axis])))
+    places, slices = (labels > 0).nonzero(), []
+    for axis, size in enumerate(labels.shape):
+        low, high = places[:, axis].min().item() - margin, places[:, axis].max().item() + margin + 1
+        low = max(0, min(low, size - minimum[axis]))
+        slices.append(slice(low, max(min(high, size), low + minimum[axis])))
     return tuple(slices)
