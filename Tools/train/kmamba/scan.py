@@ -31,23 +31,37 @@ def selective_scan(u, delta, A, B, C):
     return y.permute(1, 2, 0, 3).reshape(sequences, steps * pieces, -1)[:, :length]
 
 
-def linear_scan_(decay, inject, first=None):
+def scan_(decay, inject, total):
     """In place: inject[i] becomes h[i] = decay[i] h[i-1] + inject[i]; shapes [steps, S, pieces, D, N].
 
-    Only sums and products with decay <= 1 occur, so no piece can overflow. `first` is the total decay of each
-    piece [S, pieces, D, N] (computed if absent)."""
+    total [S, pieces, D, N] is the product of a piece's decays. Only sums and products with decays <= 1 occur, so
+    nothing can overflow."""
     steps, _, pieces = inject.shape[:3]
-    if first is None:
-        first = decay.prod(0)
     end = inject[0].clone()
     for i in range(1, steps):
         end.mul_(decay[i]).add_(inject[i])
     start = torch.zeros_like(end)
     for k in range(1, pieces):
-        torch.addcmul(end[:, k - 1], first[:, k - 1], start[:, k - 1], out=start[:, k])
+        torch.addcmul(end[:, k - 1], total[:, k - 1], start[:, k - 1], out=start[:, k])
     inject[0].addcmul_(decay[0], start)
     for i in range(1, steps):
         inject[i].addcmul_(decay[i], inject[i - 1])
+    return inject
+
+
+def adjoint_scan_(decay, inject, total):
+    """In place, from the last token to the first: g[i] = inject[i] + decay[i+1] g[i+1]."""
+    steps, _, pieces = inject.shape[:3]
+    first = inject[-1].clone()
+    for i in range(steps - 2, -1, -1):
+        first.mul_(decay[i + 1]).add_(inject[i])
+    first.mul_(decay[0])                                   # what a piece hands to the one before it
+    incoming = torch.zeros_like(first)
+    for k in range(pieces - 2, -1, -1):
+        torch.addcmul(first[:, k + 1], total[:, k + 1], incoming[:, k + 1], out=incoming[:, k])
+    inject[-1].add_(incoming)
+    for i in range(steps - 2, -1, -1):
+        inject[i].addcmul_(decay[i + 1], inject[i + 1])
     return inject
 
 
@@ -58,7 +72,7 @@ class _Scan(torch.autograd.Function):
     def forward(ctx, delta, du, A, B, C):
         decay = torch.exp(delta[..., None] * A)
         total = torch.exp(delta.sum(0)[..., None] * A)
-        states = linear_scan_(decay, du[..., None] * B[..., None, :], total)
+        states = scan_(decay, du[..., None] * B[..., None, :], total)
         ctx.save_for_backward(delta, du, A, B, C, decay, states, total)
         return (states @ C[..., None])[..., 0]
 
@@ -66,35 +80,14 @@ class _Scan(torch.autograd.Function):
     def backward(ctx, dy):
         delta, du, A, B, C, decay, states, total = ctx.saved_tensors
         grad_C = (dy[..., None, :] @ states)[..., 0, :]
-        # The adjoint runs backwards: g[t] = dy[t] C[t] + decay[t+1] g[t+1].
-        adjoint = linear_scan_(*_reversed(_shifted_left(decay), dy[..., None] * C[..., None, :]))
-        adjoint = adjoint.flip(0, 2)
+        adjoint = adjoint_scan_(decay, dy[..., None] * C[..., None, :], total)
         grad_B = (du[..., None, :] @ adjoint)[..., 0, :]
         grad_du = (adjoint @ B[..., None])[..., 0]
-        # Gradient of the exponent delta*A, by way of the previous state.
-        exponent = adjoint.mul_(decay).mul_(_shifted_right(states))
-        grad_delta = (exponent * A).sum(-1)
+        # Gradient of the exponent delta*A: adjoint, decay and the state one token earlier.
+        exponent = adjoint.mul_(decay)
+        exponent[1:].mul_(states[:-1])
+        exponent[0, :, 1:].mul_(states[-1, :, :-1])
+        exponent[0, :, 0] = 0
+        grad_delta = torch.einsum("ispdn,dn->ispd", exponent, A)
         grad_A = torch.einsum("ispdn,ispd->dn", exponent, delta)
         return grad_delta, grad_du, grad_A, grad_B, grad_C
-
-
-def _reversed(*tensors):
-    return [x.flip(0, 2) for x in tensors]
-
-
-def _shifted_left(x):
-    """x at the following token, 0 after the last."""
-    result = torch.empty_like(x)
-    result[:-1] = x[1:]
-    result[-1, :, :-1] = x[0, :, 1:]
-    result[-1, :, -1] = 0
-    return result
-
-
-def _shifted_right(x):
-    """x at the token before, 0 ahead of the first."""
-    result = torch.empty_like(x)
-    result[1:] = x[:-1]
-    result[0, :, 1:] = x[-1, :, :-1]
-    result[0, :, 0] = 0
-    return result
