@@ -48,6 +48,10 @@ struct ConfigFields {
         try elements(key, "a list of integers", Self.int)
     }
 
+    func isList(_ key: String) -> Bool {
+        if case .array = member(key) { true } else { false }
+    }
+
     func doubles(_ key: String) throws(ImportError) -> [Double]? {
         try elements(key, "a list of numbers", Self.double)
     }

@@ -41,7 +41,7 @@ def rotation(generator, degrees):
     return result
 
 
-def sampling_grid(generator, size, crop, centre, spacing):
+def sampling_grid(generator, size, crop, centre, spacing=1):
     """Source positions (in voxels) of a crop: rotation, anisotropic scale, shear, left-right flip, elastic bending."""
     linear = rotation(generator, 20)
     scale = torch.tensor([uniform(generator, 0.82, 1.2) for _ in range(3)])

@@ -1,72 +1,130 @@
-"""Trains a KMamba-3D for T1 heads on labelled heads, validates on one that training never sees, writes what mkquant reads.
+"""Trains a KMamba-3D network on conformed heads with label maps.
 
-    python train_kmamba.py --train IMAGE LABELS --train IMAGE LABELS --validate IMAGE LABELS --minutes 60 --output FOLDER
+    python train_kmamba.py --config configs/nano-t1.json --data FOLDER --validate t1_crop \\
+        --minutes 60 --state state.pt --output ../models/kmamba-nano
+    python train_kmamba.py ... --minutes 0           # scores the stored weights on the whole held-out head
+
+FOLDER holds train/NAME_conformed.nii.gz, train/NAME_labels18.nii.gz and mri/t1_crop.nii.gz.
 """
 import argparse
 import json
 import os
 import time
 
-import nibabel
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 
-from kmamba.generator import patch
-from kmamba.loss import total_loss
-from kmamba.model import Config, KMamba3D
+from kmamba.config import load_config
+from kmamba.export import QUANTILE, export, load_model
+from kmamba.generator import load_head, training_crop
+from kmamba.loss import LossConfig, total_loss
+from kmamba.model import KMamba3D
+from kmamba.predict import box_of, dice_per_class, predict, to_device
 
-NAMES = ["background", "cerebral white matter", "cerebral cortex", "lateral ventricle", "inferior lateral ventricle",
-         "cerebellum white matter", "cerebellum cortex", "thalamus", "caudate", "putamen", "pallidum", "third ventricle",
-         "fourth ventricle", "brain stem", "hippocampus", "amygdala", "accumbens area", "ventral DC"]
-EDGE = 64
-
-
-def load(paths):
-    """(image in 0 ... 1, labels), axes [z, y, x] of RAS orientation: the order in which mkrun stores them."""
-    image, labels = (np.asarray(nibabel.as_closest_canonical(nibabel.load(p)).dataobj).T for p in paths)
-    low, high = np.quantile(image, (0.02, 0.98))
-    image = np.clip((image - low) / (high - low + 0.001), 0, 1).astype(np.float32)
-    return torch.from_numpy(image.copy()), torch.from_numpy(labels.astype(np.int64).copy())
+Z_SCORE = {"kind": "zscore-nonzero", "clip": 6}
 
 
-@torch.no_grad()
-def dice_by_class(net, image, labels, classes):
-    """Windows without overlap over the box of the labels: quick, and a little worse than the overlapping ones of mkrun."""
-    net.eval()
-    places = labels.nonzero()
-    starts = [range(max(0, int(lo) - 4), int(hi) + 4, EDGE) for lo, hi in zip(places.amin(0), places.amax(0))]
-    both, total = torch.zeros(classes), torch.zeros(classes)
-    for z in starts[0]:
-        for y in starts[1]:
-            for x in starts[2]:
-                box = tuple(slice(min(s, n - EDGE), min(s, n - EDGE) + EDGE) for s, n in zip((z, y, x), image.shape))
-                found, truth = net(image[box][None, None]).argmax(1)[0], labels[box]
-                for c in range(classes):
-                    a, b = found == c, truth == c
-                    both[c] += (a & b).sum()
-                    total[c] += a.sum() + b.sum()
-    net.train()
-    return (2 * both / total.clamp(min=1)).tolist()
+class Run:
+    """Everything that a checkpoint holds, and where it goes."""
+
+    def __init__(self, options, setup):
+        self.options, self.setup = options, setup
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        torch.manual_seed(options.seed)
+        self.net = KMamba3D(load_config(setup)).to(self.device).to(memory_format=torch.channels_last_3d)
+        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=setup["rate"], weight_decay=1e-4)
+        self.loss_config = LossConfig(**setup.get("loss", {}))
+        self.history, self.step, self.spent = {"loss": [], "dice": []}, 0, 0.0
+        source = options.resume or options.state
+        if source and os.path.exists(source):
+            state = torch.load(source, weights_only=True)
+            self.net.load_state_dict(state["net"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.history, self.step, self.spent = state["history"], state["step"], state["spent"]
+
+    def save(self):
+        normalization = Z_SCORE if self.setup["task"] == "tumour" else QUANTILE
+        export(self.net, self.options.output, self.setup["name"], self.setup["channels"], normalization,
+               self.setup.get("labels"))
+        plot(self.history, self.options.output)
+        if self.options.state:
+            torch.save({"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
+                        "history": self.history, "spent": self.spent}, self.options.state + ".new")
+            os.replace(self.options.state + ".new", self.options.state)
+
+    def set_rate(self, share):
+        warm = min(1, (self.step + 1) / 30)
+        for group in self.optimizer.param_groups:
+            group["lr"] = float(self.setup["rate"] * warm * max(0.01, 0.5 * (1 + np.cos(np.pi * share))))
+
+    def one_step(self, heads, share):
+        count = self.setup.get("batch", 1)
+        seeds = [self.options.seed * 10_000_019 + self.step * count + i for i in range(count)]
+        small = self.setup.get("small_patch")              # {"size", "until"}: more steps early on
+        size = small["size"] if small and share < small["until"] else self.net.config.patch
+        crops = [training_crop(s, heads, size, self.setup["task"], self.setup.get("synthetic", 0.35))
+                 for s in seeds]
+        x = to_device(torch.stack([c[0] for c in crops]), self.device)
+        truth = torch.stack([c[1] for c in crops]).to(self.device)
+        self.set_rate(share)
+        logits, aux = self.net(x, with_aux=True)
+        loss, parts = total_loss(logits, aux, truth, self.loss_config, share)
+        if not torch.isfinite(loss):
+            raise SystemExit(f"step {self.step}: the loss is {loss.item()}")
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimizer.step()
+        self.history["loss"].append(parts["main"])
+        self.step += 1
 
 
-def save(net, options, history):
-    os.makedirs(options.output, exist_ok=True)
-    tensors = {k: v.contiguous() for k, v in net.state_dict().items()
-               if not k.startswith("aux.") and not k.endswith("num_batches_tracked")}
-    save_file(tensors, os.path.join(options.output, "model.safetensors"))
-    config = net.config.json() | {"mkedge": {
-        "name": os.path.basename(os.path.normpath(options.output)), "axes": "zyx", "orientation": "RAS",
-        "spacing_mm": [1, 1, 1], "channels": ["t1"],
-        "normalization": {"kind": "quantile", "low": 0.02, "high": 0.98, "epsilon": 0.001},
-        "labels": [{"value": i, "name": name, "rgb": [0, 0, 0] if i == 0 else [(67 * i) % 200 + 55, (131 * i) % 200 + 55,
-                                                                              (29 * i) % 200 + 55]}
-                   for i, name in enumerate(NAMES)],
-        "window": {"patch": [EDGE] * 3, "overlap": 0.5, "scheme": "monai", "weight": "gaussian"}}}
-    with open(os.path.join(options.output, "model.json"), "w") as file:
-        json.dump(config, file, indent=1)
-        file.write("\n")
-    plot(history, options.output)
+def open_head(options, setup, name):
+    groups = [label["from"] for label in setup["labels"]] if setup["task"] == "anatomy" else None
+    return load_head(options.data, name, groups)
+
+
+def held_out(options, setup, patch):
+    """[(image [C, X, Y, Z], labels)] of what is scored: the box around a head's labels, or phantoms."""
+    head = open_head(options, setup, options.validate)
+    if setup["task"] == "tumour":
+        return [training_crop(10 ** 9 + i, [head], patch, "tumour") for i in range(8)]
+    box = box_of(head["labels"], 8, patch)
+    return [(head["image"][box][None], head["merge"][head["labels"][box].long()])]
+
+
+def score(net, cases, overlap):
+    """Dice per class, the mean over the cases in which the class occurs."""
+    found = [dice_per_class(predict(net, image, overlap), truth, net.config.classes) for image, truth in cases]
+    return {k: float(np.mean([f[k] for f in found if k in f])) for k in sorted(set().union(*found))}
+
+
+def report(scores, step):
+    text = " ".join(f"{k}:{v:.3f}" for k, v in scores.items())
+    print(f"step {step}: mean Dice {np.mean(list(scores.values())):.4f}  {text}", flush=True)
+
+
+def train(run):
+    options, limit = run.options, run.options.minutes * 60
+    heads = [open_head(options, run.setup, name) for name in run.setup["heads"] if name != options.validate]
+    cases = held_out(options, run.setup, run.net.config.patch) if options.validate else []
+    last, next_check = time.time(), run.spent + options.every * 60
+    while run.spent < limit:
+        run.one_step(heads, run.spent / limit)
+        now = time.time()
+        run.spent, last = run.spent + now - last, now
+        if run.step % 20 == 0:
+            recent = np.mean(run.history["loss"][-20:])
+            print(f"step {run.step} {run.spent / 60:.1f} min loss {recent:.4f}", flush=True)
+        if run.spent >= next_check or run.spent >= limit:
+            next_check = run.spent + options.every * 60
+            run.save()
+            if cases:
+                scores = score(run.net, cases, 0.25)
+                run.history["dice"].append((run.step, float(np.mean(list(scores.values())))))
+                report(scores, run.step)
+                run.save()
+            last = time.time()                             # scoring is not training time
 
 
 def plot(history, folder):
@@ -74,72 +132,52 @@ def plot(history, folder):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
-    width = max(1, len(history["loss"]) // 60)
+    width = max(1, len(history["loss"]) // 50)
     left.plot(np.convolve(history["loss"], np.ones(width) / width, "valid"))
-    left.set(xlabel="step", ylabel="loss", title="training")
-    right.plot(*zip(*history["dice"]), marker="o") if history["dice"] else None
-    right.set(xlabel="step", ylabel="mean foreground Dice", title="head that training never sees")
+    left.set(xlabel="step", ylabel="Dice + cross-entropy, main head", title="training (random crops)")
+    if history["dice"]:
+        right.plot(*zip(*history["dice"]), marker="o")
+    right.set(xlabel="step", ylabel="mean foreground Dice", title="held-out head", ylim=(0, 1))
     figure.tight_layout()
     figure.savefig(os.path.join(folder, "training.png"), dpi=80)
+    plt.close(figure)
+
+
+def score_stored(options, setup):
+    """The exported network on the whole held-out head, windows as in model.json."""
+    net = load_model(options.output).to(memory_format=torch.channels_last_3d)
+    head = open_head(options, setup, options.validate)
+    whole = [(head["image"][None], head["merge"][head["labels"].long()])]
+    cases = held_out(options, setup, net.config.patch) if setup["task"] == "tumour" or options.box else whole
+    report(score(net, cases, 0.5), "stored")
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", nargs=2, action="append", required=True, metavar=("IMAGE", "LABELS"))
-    parser.add_argument("--validate", nargs=2, required=True, metavar=("IMAGE", "LABELS"))
-    parser.add_argument("--output", required=True)
-    parser.add_argument("--dims", type=int, nargs=4, default=[16, 32, 48, 64])
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--every", type=float, default=10, help="minutes between scores of the validation head")
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--beta", type=float, default=0.1, help="weight of the self-distillation, 0 for none")
-    parser.add_argument("--resume", help="folder of an earlier run to start from")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--config", required=True, help="JSON file as in configs")
+    parser.add_argument("--data", required=True, help="folder of the heads")
+    parser.add_argument("--validate", help="head that training does not see")
+    parser.add_argument("--output", required=True, help="folder for model.safetensors, model.json, training.png")
+    parser.add_argument("--state", help="checkpoint to go on from and to write to")
+    parser.add_argument("--resume", help="checkpoint to go on from, if it is another file")
+    parser.add_argument("--minutes", type=float, default=60, help="length of training; the rate follows it")
+    parser.add_argument("--every", type=float, default=5, help="minutes between two checkpoints")
+    parser.add_argument("--box", action="store_true", help="score only the box around the labels")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
-
-
-def train(net, heads, validation, options):
-    classes = net.config.classes
-    optimizer = torch.optim.AdamW(net.parameters(), lr=options.rate, weight_decay=1e-3)
-    history, spent, scored, last = {"loss": [], "dice": []}, 0.0, 0.0, time.time()
-    limit = 60 * options.minutes
-    while spent < limit:
-        share = spent / limit
-        for group in optimizer.param_groups:
-            group["lr"] = options.rate * min(1, 0.05 + share / 0.03) * max(0.01, 0.5 * (1 + np.cos(np.pi * share)))
-        image, truth = patch(heads, EDGE, classes)
-        scores, aux = net(image[None].contiguous(memory_format=torch.channels_last_3d))
-        loss = total_loss(scores, aux, truth[None], beta=options.beta)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        history["loss"].append(loss.item())
-        now = time.time()
-        spent, last = spent + min(now - last, 30), now  # a paused machine does not train
-        step = len(history["loss"])
-        if step % 20 == 0:
-            print(f"step {step} {spent / 60:.1f} min loss {np.mean(history['loss'][-20:]):.3f}", flush=True)
-        if spent - scored >= 60 * options.every or spent >= limit:
-            scored = spent
-            dice = dice_by_class(net, *validation, classes)
-            history["dice"].append((step, float(np.mean(dice[1:]))))
-            print(f"step {step}: mean foreground Dice {history['dice'][-1][1]:.4f}: "
-                  + ", ".join(f"{n} {d:.3f}" for n, d in zip(NAMES, dice)), flush=True)
-            save(net, options, history)
-            last = time.time()  # scoring is not training time
 
 
 def main():
     options = arguments()
-    torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
-    net = KMamba3D(Config(in_channels=1, classes=len(NAMES), dims=options.dims, aux_heads=[1, 2]))
-    if options.resume:
-        net.load_state_dict(load_file(os.path.join(options.resume, "model.safetensors")), strict=False)
-    net = net.to(memory_format=torch.channels_last_3d)
-    train(net, [load(pair) for pair in options.train], load(options.validate), options)
+    with open(options.config) as file:
+        setup = json.load(file)
+    os.makedirs(options.output, exist_ok=True)
+    if options.minutes > 0:
+        train(Run(options, setup))
+    else:
+        score_stored(options, setup)
 
 
 if __name__ == "__main__":

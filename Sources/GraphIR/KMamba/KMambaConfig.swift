@@ -10,13 +10,11 @@ public struct KMambaConfig: Equatable, Sendable {
     public var dState: Int
     public var dConv: Int
     public var expand: Int
-    /// 0: channels / 16, rounded up.
-    public var dtRank: Int
+    /// Rank of the step projection in each stage.
+    public var dtRank: [Int]
     public var kanGrid: Int
     public var stemKernel: Int
     public var fullWidth: Int
-
-    public func rank(_ channels: Int) -> Int { dtRank > 0 ? dtRank : (channels + 15) / 16 }
 
     /// - Throws: `malformed` for missing or impossible values, `unsupported` for variants that have no integer form.
     init(_ fields: ConfigFields) throws(ImportError) {
@@ -46,7 +44,7 @@ public struct KMambaConfig: Equatable, Sendable {
         dState = try int("d_state", 8, 1...32)
         dConv = try int("d_conv", 4, 1...16)
         expand = try int("expand", 2, 1...4)
-        dtRank = try int("dt_rank", 0, 0...64)
+        dtRank = try Self.ranks(fields, dims)
         kanGrid = try int("kan_grid", 5, 1...8)
         stemKernel = try int("stem_kernel", 3, 1...7)
         fullWidth = try int("full_width", 8, 4...64)
@@ -68,5 +66,20 @@ public struct KMambaConfig: Equatable, Sendable {
             throw ImportError(
                 .unsupported, fields.path, "dims=\(dims), full_width=\(fullWidth) (must be multiples of 4)")
         }
+    }
+
+    /// One number for all stages, four, or none: channels / 16, rounded up.
+    private static func ranks(_ fields: ConfigFields, _ dims: [Int]) throws(ImportError) -> [Int] {
+        let given: [Int]
+        if fields.isList("dt_rank") {
+            given = try fields.ints("dt_rank") ?? []
+        } else {
+            let rank = try fields.int("dt_rank") ?? 0
+            given = rank == 0 ? dims.map { ($0 + 15) / 16 } : [Int](repeating: rank, count: 4)
+        }
+        guard given.count == 4, given.allSatisfy((1...64).contains) else {
+            throw ImportError(.malformed, fields.path, "dt_rank=\(given) (must be four of 1...64)")
+        }
+        return given
     }
 }

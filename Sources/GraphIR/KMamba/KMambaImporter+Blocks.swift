@@ -1,7 +1,8 @@
 extension KMambaImporter {
     // MARK: Bidirectional selective scan
 
-    mutating func mixer(_ block: String, _ trunk: ValueID, _ channels: Int) throws(ImportError) -> ValueID {
+    mutating func mixer(_ block: String, _ trunk: ValueID, _ stage: Int) throws(ImportError) -> ValueID {
+        let channels = config.dims[stage]
         let (name, inner) = ("\(block).mixer", config.expand * channels)
         let normalized = try layerNorm("\(block).norm", trunk, channels)
         let projection = try tensor("\(name).in_proj.weight", [2 * inner, channels])
@@ -10,8 +11,8 @@ extension KMambaImporter {
             "\(name).in_proj.x", normalized, weights: Array(projection[..<(inner * channels)]), bias: zeros)
         let z = pointwise(
             "\(name).in_proj.z", normalized, weights: Array(projection[(inner * channels)...]), bias: zeros)
-        let forward = try direction(name, x, inner, channels, isReversed: false)
-        let backward = try direction(name, x, inner, channels, isReversed: true)
+        let forward = try direction(name, x, inner, config.dtRank[stage], isReversed: false)
+        let backward = try direction(name, x, inner, config.dtRank[stage], isReversed: true)
         let gated = graph.append("\(name).gate", .gate, [forward, backward, z])
         let out = pointwise(
             "\(name).out_proj", gated, weights: try tensor("\(name).out_proj.weight", [channels, inner]),
@@ -22,11 +23,11 @@ extension KMambaImporter {
     /// Rows of `x_proj` are the low-rank step, B and C. The step's two projections are multiplied into one: for the ranks in
     /// use that costs little, and nothing between them is rounded.
     private mutating func direction(
-        _ name: String, _ x: ValueID, _ inner: Int, _ channels: Int, isReversed: Bool
+        _ name: String, _ x: ValueID, _ inner: Int, _ rank: Int, isReversed: Bool
     ) throws(ImportError) -> ValueID {
         let tail = isReversed ? "_b" : ""
         let label = "\(name).\(isReversed ? "bwd" : "fwd")"
-        let (rank, states) = (config.rank(channels), config.dState)
+        let states = config.dState
         let taps = TokenConv(
             taps: config.dConv, reversed: isReversed,
             weights: try tensor("\(name).conv1d\(tail).weight", [inner, 1, config.dConv]),

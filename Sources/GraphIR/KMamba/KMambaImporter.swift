@@ -63,7 +63,7 @@ public struct KMambaImporter {
         trunk = graph.append("\(name).gsc", .add, [trunk, gate])
         for block in 0..<config.depths[stage] {
             let name = "\(name).blocks.\(block)"
-            trunk = try mixer(name, trunk, channels)
+            trunk = try mixer(name, trunk, stage)
             trunk =
                 config.kanStages[stage] == 1
                 ? try kan("\(name).kan", trunk, channels)

@@ -1,1 +1,1 @@
-"""KMamba-3D: the PyTorch reference of the network that mkquant converts."""
+"""KMamba-3D: a 3D segmentation network of convolutions, selective scans and spline layers, and what trains it."""
