@@ -14,5 +14,7 @@
 #define MK_STATS mk_norm_stats_avx2
 #define MK_APPLY mk_norm_apply_avx2
 #include "norm_body.h"
+#define MK_SCAN(stage) mk_scan_##stage##_avx2
+#include "scan_body.h"
 #pragma clang attribute pop
 #endif

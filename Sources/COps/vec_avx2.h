@@ -100,3 +100,88 @@ MKV mkv_requant mkv_affine(int32_t multiplier, int32_t offset, int32_t shift) {
     mkv_requant q = { _mm256_set1_epi32(multiplier), _mm256_set1_epi32(offset), _mm_cvtsi32_si128(shift) };
     return q;
 }
+
+// Selective scan.
+MKV mkv_acc mkv_load_word(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+MKV mkv_acc mkv_sub32(mkv_acc a, mkv_acc b) { return _mm256_sub_epi32(a, b); }
+MKV mkv_acc mkv_and32(mkv_acc a, mkv_acc b) { return _mm256_and_si256(a, b); }
+MKV mkv_acc mkv_or32(mkv_acc a, mkv_acc b) { return _mm256_or_si256(a, b); }
+MKV mkv_acc mkv_xor32(mkv_acc a, mkv_acc b) { return _mm256_xor_si256(a, b); }
+MKV mkv_acc mkv_min32(mkv_acc a, mkv_acc b) { return _mm256_min_epi32(a, b); }
+MKV mkv_acc mkv_max32(mkv_acc a, mkv_acc b) { return _mm256_max_epi32(a, b); }
+MKV mkv_acc mkv_min_u32(mkv_acc a, mkv_acc b) { return _mm256_min_epu32(a, b); }
+MKV mkv_acc mkv_shift_right(mkv_acc x, int32_t n) { return _mm256_srl_epi32(x, _mm_cvtsi32_si128(n)); }
+MKV mkv_acc mkv_shift_right_signed(mkv_acc x, int32_t n) { return _mm256_sra_epi32(x, _mm_cvtsi32_si128(n)); }
+#define mkv_shift_right_fixed(x, n) _mm256_srli_epi32(x, n)
+#define mkv_shift_left_fixed(x, n) _mm256_slli_epi32(x, n)
+MKV mkv_acc mkv_byte(mkv_acc words, int i) {
+    return _mm256_and_si256(_mm256_srl_epi32(words, _mm_cvtsi32_si128(8 * i)), _mm256_set1_epi32(255));
+}
+MKV mkv_acc mkv_gather(const uint32_t *table, mkv_acc index) {
+    return _mm256_i32gather_epi32((const int *)table, index, 4);
+}
+MKV mkv_acc mkv_add_product(mkv_acc acc, mkv_acc a, mkv_acc b) {
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
+}
+// The product itself fits; where the sum leaves the range both terms have the sign that the sum lacks.
+MKV mkv_acc mkv_add_product_saturated(mkv_acc acc, mkv_acc a, mkv_acc b) {
+    const __m256i product = _mm256_madd_epi16(a, b), sum = _mm256_add_epi32(acc, product);
+    const __m256i over = _mm256_and_si256(_mm256_xor_si256(acc, sum), _mm256_xor_si256(product, sum));
+    const __m256i limit = _mm256_xor_si256(_mm256_srai_epi32(acc, 31), _mm256_set1_epi32(0x7FFFFFFF));
+    return _mm256_blendv_epi8(sum, limit, _mm256_srai_epi32(over, 31));
+}
+
+// As in vec_avx512vnni.h. There are no shifts by words of their own: powers of two multiply, or double words shift.
+typedef struct { __m256i power, rounding; } mkv_exponent;
+MKV mkv_exponent mkv_exponents(const uint8_t *bits) {
+    mkv_exponent e;
+    const __m256i b = _mm256_loadu_si256((const __m256i *)bits), one = _mm256_set1_epi32(1);
+    e.power = _mm256_sllv_epi32(one, b);
+    e.power = _mm256_or_si256(e.power, _mm256_slli_epi32(e.power, 16));
+    e.rounding = _mm256_sllv_epi32(one, _mm256_sub_epi32(_mm256_set1_epi32(15), b));
+    e.rounding = _mm256_or_si256(e.rounding, _mm256_slli_epi32(e.rounding, 16));
+    return e;
+}
+MKV void mkv_weights_of(mkv_acc step, mkv_acc rate, mkv_exponent e, mkv_acc weight[2]) {
+    __m256i high = _mm256_mulhi_epu16(step, rate), low = _mm256_mullo_epi16(step, rate);
+    low = _mm256_adds_epu16(low, e.rounding);
+    __m256i whole = _mm256_mulhi_epu16(_mm256_adds_epu16(high, e.rounding), e.power);
+    __m256i f = _mm256_or_si256(_mm256_mullo_epi16(high, e.power), _mm256_mulhi_epu16(low, e.power));
+    __m256i x = _mm256_sub_epi16(_mm256_set1_epi16(229), _mm256_mulhrs_epi16(f, _mm256_set1_epi16(20)));
+    x = _mm256_sub_epi16(_mm256_set1_epi16(1968), _mm256_mulhrs_epi16(f, x));
+    x = _mm256_sub_epi16(_mm256_set1_epi16(11356), _mm256_mulhrs_epi16(f, x));
+    x = _mm256_sub_epi16(_mm256_set1_epi16(-32768), _mm256_mulhrs_epi16(f, x));
+    const __m256i low_half = _mm256_set1_epi32(65535), sign = _mm256_set1_epi32((int)0x80000000);
+    __m256i first = _mm256_srlv_epi32(_mm256_and_si256(x, low_half), _mm256_and_si256(whole, low_half));
+    __m256i second = _mm256_srlv_epi32(_mm256_srli_epi32(x, 16), _mm256_srli_epi32(whole, 16));
+    weight[0] = _mm256_xor_si256(_mm256_slli_epi32(first, 16), sign);
+    weight[1] = _mm256_xor_si256(_mm256_slli_epi32(second, 16), sign);
+}
+
+MKV mkv_acc mkv_requantize_sum(mkv_acc a, int32_t m, mkv_acc x, int32_t s, int32_t n) {
+    const __m256i vm = _mm256_set1_epi32(m), vs = _mm256_set1_epi32(s);
+    __m256i even = _mm256_add_epi64(_mm256_mul_epi32(a, vm), _mm256_mul_epi32(x, vs));
+    __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(a, 32), vm),
+                                   _mm256_mul_epi32(_mm256_srli_epi64(x, 32), vs));
+    __m256i high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
+    high = _mm256_add_epi32(high, _mm256_set1_epi32(1 << (n - 33)));
+    return _mm256_sra_epi32(high, _mm_cvtsi32_si128(n - 32));
+}
+
+MKV void mkv_transpose(mkv_acc r[8]) {
+    __m256i a[8], b[8];
+    for (int i = 0; i < 8; i += 2) {
+        a[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
+        a[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        b[i] = _mm256_unpacklo_epi64(a[i], a[i + 2]);
+        b[i + 1] = _mm256_unpackhi_epi64(a[i], a[i + 2]);
+        b[i + 2] = _mm256_unpacklo_epi64(a[i + 1], a[i + 3]);
+        b[i + 3] = _mm256_unpackhi_epi64(a[i + 1], a[i + 3]);
+    }
+    for (int j = 0; j < 4; j++) {
+        r[j] = _mm256_permute2x128_si256(b[j], b[4 + j], 0x20);
+        r[4 + j] = _mm256_permute2x128_si256(b[j], b[4 + j], 0x31);
+    }
+}

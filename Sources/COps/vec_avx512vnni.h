@@ -83,3 +83,83 @@ MKV mkv_requant mkv_affine(int32_t multiplier, int32_t offset, int32_t shift) {
     mkv_requant q = { _mm512_set1_epi32(multiplier), _mm512_set1_epi32(offset), _mm_cvtsi32_si128(shift) };
     return q;
 }
+
+// Selective scan.
+MKV mkv_acc mkv_load_word(const uint8_t *p) { return _mm512_loadu_si512(p); }
+MKV mkv_acc mkv_sub32(mkv_acc a, mkv_acc b) { return _mm512_sub_epi32(a, b); }
+MKV mkv_acc mkv_and32(mkv_acc a, mkv_acc b) { return _mm512_and_si512(a, b); }
+MKV mkv_acc mkv_or32(mkv_acc a, mkv_acc b) { return _mm512_or_si512(a, b); }
+MKV mkv_acc mkv_xor32(mkv_acc a, mkv_acc b) { return _mm512_xor_si512(a, b); }
+MKV mkv_acc mkv_min32(mkv_acc a, mkv_acc b) { return _mm512_min_epi32(a, b); }
+MKV mkv_acc mkv_max32(mkv_acc a, mkv_acc b) { return _mm512_max_epi32(a, b); }
+MKV mkv_acc mkv_min_u32(mkv_acc a, mkv_acc b) { return _mm512_min_epu32(a, b); }
+MKV mkv_acc mkv_shift_right(mkv_acc x, int32_t n) { return _mm512_srl_epi32(x, _mm_cvtsi32_si128(n)); }
+MKV mkv_acc mkv_shift_right_signed(mkv_acc x, int32_t n) { return _mm512_sra_epi32(x, _mm_cvtsi32_si128(n)); }
+#define mkv_shift_right_fixed(x, n) _mm512_srli_epi32(x, n)
+#define mkv_shift_left_fixed(x, n) _mm512_slli_epi32(x, n)
+MKV mkv_acc mkv_byte(mkv_acc words, int i) {
+    return _mm512_and_si512(_mm512_srl_epi32(words, _mm_cvtsi32_si128(8 * i)), _mm512_set1_epi32(255));
+}
+MKV mkv_acc mkv_gather(const uint32_t *table, mkv_acc index) { return _mm512_i32gather_epi32(index, table, 4); }
+// acc + low·low + high·high of signed 16-bit halves.
+MKV mkv_acc mkv_add_product(mkv_acc acc, mkv_acc a, mkv_acc b) { return _mm512_dpwssd_epi32(acc, a, b); }
+MKV mkv_acc mkv_add_product_saturated(mkv_acc acc, mkv_acc a, mkv_acc b) { return _mm512_dpwssds_epi32(acc, a, b); }
+
+// Sources/Ops/Scan/Exponent.swift for 32 words at once; the weights go to the upper halves, the lower ones are 0.
+typedef struct { __m512i bits, rest, rounding; } mkv_exponent;
+MKV mkv_exponent mkv_exponents(const uint8_t *bits) {
+    mkv_exponent e;
+    __m512i b = _mm512_loadu_si512(bits);
+    e.bits = _mm512_or_si512(b, _mm512_slli_epi32(b, 16));
+    e.rest = _mm512_sub_epi16(_mm512_set1_epi16(16), e.bits);
+    e.rounding = _mm512_sllv_epi16(_mm512_set1_epi16(1), _mm512_sub_epi16(e.rest, _mm512_set1_epi16(1)));
+    return e;
+}
+MKV void mkv_weights_of(mkv_acc step, mkv_acc rate, mkv_exponent e, mkv_acc weight[2]) {
+    __m512i high = _mm512_mulhi_epu16(step, rate), low = _mm512_mullo_epi16(step, rate);
+    low = _mm512_adds_epu16(low, e.rounding);
+    __m512i whole = _mm512_srlv_epi16(_mm512_adds_epu16(high, e.rounding), e.rest);
+    __m512i f = _mm512_or_si512(_mm512_sllv_epi16(high, e.bits), _mm512_srlv_epi16(low, e.rest));
+    __m512i x = _mm512_sub_epi16(_mm512_set1_epi16(229), _mm512_mulhrs_epi16(f, _mm512_set1_epi16(20)));
+    x = _mm512_sub_epi16(_mm512_set1_epi16(1968), _mm512_mulhrs_epi16(f, x));
+    x = _mm512_sub_epi16(_mm512_set1_epi16(11356), _mm512_mulhrs_epi16(f, x));
+    x = _mm512_sub_epi16(_mm512_set1_epi16(-32768), _mm512_mulhrs_epi16(f, x));
+    x = _mm512_xor_si512(_mm512_srlv_epi16(x, whole), _mm512_set1_epi16(-32768));
+    weight[0] = _mm512_slli_epi32(x, 16);
+    weight[1] = _mm512_mask_mov_epi16(_mm512_setzero_si512(), 0xAAAAAAAA, x);
+}
+
+// (a·m + x·s + 2^(n-1)) >> n for n in 33...53; sums of 64 bits, upper words merged.
+MKV mkv_acc mkv_requantize_sum(mkv_acc a, int32_t m, mkv_acc x, int32_t s, int32_t n) {
+    const __m512i vm = _mm512_set1_epi32(m), vs = _mm512_set1_epi32(s);
+    __m512i even = _mm512_add_epi64(_mm512_mul_epi32(a, vm), _mm512_mul_epi32(x, vs));
+    __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(a, 32), vm),
+                                   _mm512_mul_epi32(_mm512_srli_epi64(x, 32), vs));
+    __m512i high = _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
+    high = _mm512_add_epi32(high, _mm512_set1_epi32(1 << (n - 33)));
+    return _mm512_sra_epi32(high, _mm_cvtsi32_si128(n - 32));
+}
+
+// 16 x 16 words: pairs of words, pairs of double words, then 128-bit lanes.
+MKV void mkv_transpose(mkv_acc r[16]) {
+    __m512i a[16], b[16];
+    for (int i = 0; i < 16; i += 2) {
+        a[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+        a[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {  // b[i + j]: words j, 4 + j, 8 + j, 12 + j of rows i ... i + 3
+        b[i] = _mm512_unpacklo_epi64(a[i], a[i + 2]);
+        b[i + 1] = _mm512_unpackhi_epi64(a[i], a[i + 2]);
+        b[i + 2] = _mm512_unpacklo_epi64(a[i + 1], a[i + 3]);
+        b[i + 3] = _mm512_unpackhi_epi64(a[i + 1], a[i + 3]);
+    }
+    for (int j = 0; j < 4; j++) {
+        __m512i low = _mm512_shuffle_i32x4(b[j], b[4 + j], 0x88), high = _mm512_shuffle_i32x4(b[j], b[4 + j], 0xDD);
+        __m512i low2 = _mm512_shuffle_i32x4(b[8 + j], b[12 + j], 0x88);
+        __m512i high2 = _mm512_shuffle_i32x4(b[8 + j], b[12 + j], 0xDD);
+        r[j] = _mm512_shuffle_i32x4(low, low2, 0x88);
+        r[8 + j] = _mm512_shuffle_i32x4(low, low2, 0xDD);
+        r[4 + j] = _mm512_shuffle_i32x4(high, high2, 0x88);
+        r[12 + j] = _mm512_shuffle_i32x4(high, high2, 0xDD);
+    }
+}

@@ -120,22 +120,23 @@ extension OpValidator {
         try requireTable(scan.tableBytes, alignment: 4)
         let table = file.section(.tables).slice(Int(op.tableOffset), scan.tableBytes)
         for i in 0..<Scan.softplusEntries {
-            try require(table.u32(4 * i) <= 1 << 25, .badValue, "softplus", Int(table.u32(4 * i)), 1 << 25)
+            try require(table.u32(4 * i) <= 1 << 31, .badValue, "softplus", Int(table.u32(4 * i)), 1 << 31)
         }
-        let alphas = 4 * Scan.softplusEntries
-        for i in 0..<(scan.channels * states) {
-            try require(
-                table.u32(alphas + 4 * i) <= 0xFFFF, .badValue, "alpha", Int(table.u32(alphas + 4 * i)), 0xFFFF)
+        for group in 0..<scan.groups {
+            let at = Scan.groupOffset(group, groupBytes: scan.groupBytes)
+            for lane in 0..<Scan.group { try scanConstants(table, at + 4 * lane) }
         }
-        let channels = alphas + 4 * scan.channels * states
-        for c in 0..<scan.channels {
-            let at = channels + c * Scan.Channel.size
-            try require(
-                Scan.Channel.injectionShiftRange.contains(table.i32(at)), .badValue, "injectionShift",
-                Int(table.i32(at)), 24)
-            try require(table.i32(at + 4) >= 0, .badValue, "multiplier", Int(table.i32(at + 4)), 0)
-            try require(
-                Scan.Channel.shiftRange.contains(table.i32(at + 12)), .badValue, "shift", Int(table.i32(at + 12)), 53)
+    }
+
+    /// The constants of one channel, `Scan.group` words apart.
+    private func scanConstants(_ table: ByteView, _ at: Int) throws(ModelFileError) {
+        let limits: [(StaticString, ClosedRange<Int32>)] = [
+            ("stepShift", 1...31), ("injectionShift", 1...25), ("exponentBits", Exponent.bitsRange),
+            ("multiplier", 0...Int32.max), ("skip", Int32.min...Int32.max), ("shift", 33...53),
+        ]
+        for (field, (name, range)) in limits.enumerated() {
+            let value = table.i32(at + field * 4 * Scan.group)
+            try require(range.contains(value), .badValue, name, Int(value), Int(range.upperBound))
         }
     }
 

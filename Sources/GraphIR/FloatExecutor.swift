@@ -7,6 +7,8 @@ public struct FloatExecutor {
     public let threads: Int
     /// Told the finished share of the nodes, 0...1, after each node.
     public var progress: ((Double) -> Void)?
+    /// Told what a scan keeps to itself (node index, by channel).
+    public var observeScan: ((Int, [ScanPeaks]) -> Void)?
 
     /// - Parameter threads: nil for one per processor.
     public init(_ graph: FloatGraph, threads: Int? = nil, progress: ((Double) -> Void)? = nil) {
@@ -36,7 +38,14 @@ public struct FloatExecutor {
                 progress?(1)
                 return labels
             }
-            let result = Self.evaluate(node.op, &sources, parallel)
+            let result: FloatTensor
+            if case .scan(let scan) = node.op {
+                let (output, peaks) = FloatTokens.scan(sources[0], sources[1], sources[2], scan)
+                observeScan?(index, peaks)
+                result = output
+            } else {
+                result = Self.evaluate(node.op, &sources, parallel)
+            }
             try observe(index, result)
             if lastUses[node.output] != nil { values[node.output] = result }
             progress?(Double(index + 1) / Double(graph.nodes.count))
@@ -87,7 +96,7 @@ public struct FloatExecutor {
         case .depthwise(let conv): return FloatTokens.depthwise(inputs[0], conv)
         case .tokenConv(let conv): return FloatTokens.convolve(inputs[0], conv)
         case .kanBasis(let basis): return FloatTokens.expand(inputs[0], basis)
-        case .scan(let scan): return FloatTokens.scan(inputs[0], inputs[1], inputs[2], scan)
+        case .scan: preconditionFailure("a scan has two results")
         case .gate: return FloatTokens.gate(inputs[0], inputs[1], inputs[2])
         case .depthToSpace: return FloatTokens.depthToSpace(inputs[0])
         case .argmax: preconditionFailure("an argmax makes no float tensor")

@@ -148,11 +148,15 @@ enum FloatTokens {
 
     static func softplus(_ v: Double) -> Double { v > 30 ? v : log1pValue(expValue(v)) }
 
-    static func scan(_ x: FloatTensor, _ v: FloatTensor, _ bc: FloatTensor, _ scan: SelectiveScan) -> FloatTensor {
+    static func scan(
+        _ x: FloatTensor, _ v: FloatTensor, _ bc: FloatTensor, _ scan: SelectiveScan
+    ) -> (FloatTensor, [ScanPeaks]) {
         let (count, states) = (x.size.count, scan.states)
         var result = x
+        var all: [ScanPeaks] = []
         for d in 0..<x.channels {
             var h = [Double](repeating: 0, count: states)
+            var peaks = ScanPeaks()
             for step in 0..<count {
                 let t = scan.reversed ? count - 1 - step : step
                 let delta = softplus(Double(v.values[d * count + t]))
@@ -162,11 +166,15 @@ enum FloatTokens {
                     let b = Double(bc.values[n * count + t])
                     h[n] = expValue(delta * Double(scan.a[d * states + n])) * h[n] + delta * b * input
                     y += Double(bc.values[(states + n) * count + t]) * h[n]
+                    peaks.state = max(peaks.state, abs(h[n]))
                 }
+                peaks.step = max(peaks.step, Double(v.values[d * count + t]))
+                peaks.injection = max(peaks.injection, abs(delta * input))
                 result.values[d * count + t] = Float(y)
             }
+            all.append(peaks)
         }
-        return result
+        return (result, all)
     }
 
     static func gate(_ a: FloatTensor, _ b: FloatTensor, _ z: FloatTensor) -> FloatTensor {

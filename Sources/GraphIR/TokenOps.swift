@@ -136,3 +136,23 @@ public struct SelectiveScan: Equatable, Sendable {
         self.skip = skip
     }
 }
+
+/// The largest values inside one channel of a scan.
+public struct ScanPeaks: Equatable, Sendable {
+    /// |h| of any state.
+    public var state = 0.0
+    /// |Δ·x|
+    public var injection = 0.0
+    /// The step before softplus.
+    public var step = -Double.infinity
+
+    public init() {}
+
+    public func merged(_ other: ScanPeaks) -> ScanPeaks {
+        var result = self
+        result.state = max(state, other.state)
+        result.injection = max(injection, other.injection)
+        result.step = max(step, other.step)
+        return result
+    }
+}

@@ -191,7 +191,7 @@ public struct RunPlan: Sendable {
     ) -> Int {
         switch op.kind {
         case .conv3d: file.conv3D(op).scratchBytes(input: layouts[file.operand(op, 0)])
-        case .scan: file.scan(op).stateBytes
+        case .scan: file.scan(op).scratchBytes(threads: threads)
         case .groupNorm: NormScratch(channels: file.norm(op).channels, threads: threads).byteCount
         default: 0
         }

@@ -51,16 +51,17 @@ extension Session {
         let scan = file.scan(step.op)
         let layout = plan.layouts[Int(step.op.output)]
         let state = unsafe (arena + step.scratch!).assumingMemoryBound(to: Int32.self)
-        unsafe state.initialize(repeating: 0, count: scan.channels * scan.states)
+        unsafe scan.reset(state)
         let buffers = unsafe Scan.Buffers(
             x: arena + step.inputs[0], step: arena + step.inputs[1], matrices: arena + step.inputs[2],
             table: tablePointer(step.op, as: UInt8.self), state: state, output: arena + step.output)
         let layouts = Scan.Layouts(
             x: step.inputLayouts[0], step: step.inputLayouts[1], matrices: step.inputLayouts[2], output: layout)
-        // Whole words of the output: two channels.
-        splitRows((scan.channels + 1) / 2, parallel) { pairs, _ in
-            let channels = (2 * pairs.lowerBound)..<min(2 * pairs.upperBound, scan.channels)
-            unsafe scan.run(buffers, layouts, channels: channels, tokens: 0..<layout.extent.voxels)
+        let chunks = unsafe arena + (step.scratch! + scan.stateBytes)
+        splitRows(scan.groups, parallel) { groups, thread in
+            unsafe scan.run(
+                isa: isa, buffers, layouts, groups: groups, tokens: 0..<layout.extent.voxels,
+                scratch: chunks + thread * scan.chunkBytes)
         }
     }
 

@@ -3,6 +3,8 @@ import GraphIR
 /// What calibration learned about every value of a graph: one histogram per channel.
 public struct Calibration: Sendable {
     public private(set) var histograms: [ValueID: [Histogram]] = [:]
+    /// What scans keep to themselves, by node index and channel.
+    private(set) var scanPeaks: [Int: [ScanPeaks]] = [:]
     public private(set) var volumes = 0
 
     public init() {}
@@ -15,10 +17,14 @@ public struct Calibration: Sendable {
         collect(input, value: 0)
         let skipped = graph.valuesInsideFusedActivations
         let nodes = graph.nodes
-        _ = FloatExecutor(graph).run(input) { (index, tensor) throws(Never) in
+        var executor = FloatExecutor(graph)
+        var peaks: [Int: [ScanPeaks]] = [:]
+        executor.observeScan = { peaks[$0] = $1 }
+        _ = executor.run(input) { (index, tensor) throws(Never) in
             if !skipped.contains(nodes[index].output) { collect(tensor, value: nodes[index].output) }
             report(Double(index + 1) / Double(nodes.count))
         }
+        scanPeaks.merge(peaks) { zip($0, $1).map { $0.merged($1) } }
         volumes += 1
     }
 

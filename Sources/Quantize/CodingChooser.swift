@@ -106,9 +106,26 @@ struct CodingChooser {
         case .activation(.relu) where isFused(node) && onlyConvolutionsRead(value):
             return .perChannel(high: (calibration.histograms[value] ?? []).map { rule.range($0).high })
         default:
+            if let states = statesReading(value) { return matrices(value, states) }
             let range = rule.range(calibration.pooled(value))
             return .unsigned(low: range.low, high: range.high)
         }
+    }
+
+    /// b and c of a scan: one scale for each.
+    private func matrices(_ value: ValueID, _ states: Int) -> ValueCoding {
+        let most = (calibration.histograms[value] ?? []).map(most)
+        let (b, c) = (most[..<states].max() ?? 0, most[states...].max() ?? 0)
+        return .centred(high: [Float](repeating: b, count: states) + [Float](repeating: c, count: states))
+    }
+
+    private func statesReading(_ value: ValueID) -> Int? {
+        for index in graph.consumers(of: value) {
+            if case .scan(let scan) = graph.nodes[index].op, graph.nodes[index].inputs[2] == value {
+                return scan.states
+            }
+        }
+        return nil
     }
 
     private func isFused(_ node: Node) -> Bool { graph.valuesInsideFusedActivations.contains(node.inputs[0]) }

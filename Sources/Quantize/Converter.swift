@@ -53,7 +53,7 @@ public struct Converter {
             var lowering = Lowering(
                 graph: graph, codings: codings, narrowCopies: narrowCopies,
                 importance: { importance($0, codings[$0]!) },
-                biasCorrections: corrections, metadata: metadata)
+                biasCorrections: corrections, scanPeaks: calibration.scanPeaks, metadata: metadata)
             return try lowering.run()
         }
         guard options.correctsBias else { return try lower([:]) }

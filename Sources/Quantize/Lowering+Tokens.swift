@@ -111,48 +111,6 @@ extension Lowering {
 
     // MARK: State space
 
-    mutating func addScan(_ index: Int, _ node: Node, _ scan: SelectiveScan) throws(QuantizeError) {
-        let (x, v, matrices) = (codings[node.inputs[0]]!, codings[node.inputs[1]]!, codings[node.inputs[2]]!)
-        let output = codings[node.output]!
-        let channels = graph.channels[node.output]
-        var table = RecordBytes()
-        for i in 0..<Scan.softplusEntries {
-            let step = Double(i * 128 - 32768) * Double(v.scale(0))
-            let delta = min(step > 30 ? step : log1p(exp(step)), 16)
-            table.append(UInt32((delta * 0x1p20).rounded()))
-        }
-        for rate in scan.a {
-            let alpha = (-Double(rate) * 1.4426950408889634 * 1024).rounded()
-            guard alpha <= 0xFFFF else {
-                throw QuantizeError(layer: node.name, message: "decay rate \(-rate) (must be below 44)")
-            }
-            table.append(UInt32(alpha))
-        }
-        let longest = min(Double(v.high), 16)
-        let largestStep = min(longest > 30 ? longest : log1p(exp(longest)), 16)
-        let largestMatrix = Double(matrices.scale(0)) * Double(max(matrices.zeroPoint, 255 - matrices.zeroPoint))
-        for d in 0..<channels {
-            let largestInput = Double(x.scale(d)) * Double(max(x.zeroPoint, 255 - x.zeroPoint))
-            let slowest = scan.a[(d * scan.states)..<((d + 1) * scan.states)].map { -Double($0) }.min()!
-            // Δ·B·x summed with weights that decay like exp(-Δ·|A|) stays below the integral of the decay plus one step.
-            let bound = largestMatrix * largestInput * (1 / slowest + largestStep)
-            let channel = try Scan.Channel.from(
-                inputScale: Double(x.scale(d)), matrixScale: Double(matrices.scale(0)), stateBound: bound,
-                largestStep: largestStep, skip: Double(scan.skip[d]), outputScale: Double(output.scale(d)),
-                layer: node.name)
-            for value in [channel.injectionShift, channel.multiplier, channel.skip, channel.shift] {
-                table.append(value)
-            }
-        }
-        addTensor(node.output, name: node.name)
-        var op = OpRecord()
-        op.kind = .scan
-        op.mode = scan.reversed ? 1 : 0
-        op.multiplierA = Int64(scan.states)
-        addOp(op, node, output: node.output, table: table.bytes, tableAlignment: 4)
-        finish(index, "scan")
-    }
-
     mutating func addGate(_ index: Int, _ node: Node) throws(QuantizeError) {
         let (sum, z) = (codings[node.inputs[0]]!, codings[node.inputs[2]]!)
         let output = codings[node.output]!
@@ -172,31 +130,5 @@ extension Lowering {
         op.kind = .gate
         addOp(op, node, output: node.output, channels: channels, table: table.bytes, tableAlignment: 4)
         finish(index, "gate")
-    }
-}
-
-extension Scan.Channel {
-    /// - Parameters:
-    ///   - stateBound: no |h| can be larger.
-    ///   - largestStep: nor any Δ, in calibration.
-    static func from(
-        inputScale: Double, matrixScale: Double, stateBound: Double, largestStep: Double, skip: Double,
-        outputScale: Double, layer: String
-    ) throws(QuantizeError) -> Scan.Channel {
-        // One unit of the state at injection shift k is inputScale · matrixScale · 2^(k-20).
-        let unit = inputScale * matrixScale * 0x1p-20
-        let forState = log2(stateBound * 2 / (unit * 0x1p30))
-        let forInjection = log2(largestStep * 0x1p20 * 255 / 0x1p22)
-        let k = min(max(ceil(max(forState, forInjection)), 1), 24)
-        let readOut = unit * exp2(k) * 0x1p13 * matrixScale / outputScale
-        let direct = skip * inputScale / outputScale
-        var shift = 53.0
-        while shift > 1, max(readOut, abs(direct)) * exp2(shift) >= 0x1p31 - 1 { shift -= 1 }
-        guard max(readOut, abs(direct)) * exp2(shift) < 0x1p31 - 1 else {
-            throw QuantizeError(layer: layer, message: "the scan's output range is too small for its state")
-        }
-        return Scan.Channel(
-            injectionShift: Int32(k), multiplier: Int32((readOut * exp2(shift)).rounded()),
-            skip: Int32((direct * exp2(shift)).rounded()), shift: Int32(shift))
     }
 }

@@ -23,6 +23,8 @@ struct Lowering {
     let importance: (ValueID) -> [Double]
     /// Real corrections added to a convolution's bias, by node index.
     let biasCorrections: [Int: [Double]]
+    /// By node index.
+    let scanPeaks: [Int: [ScanPeaks]]
 
     private var builder: ModelBuilder
     private var tensors: [ValueID: UInt32] = [:]
@@ -34,13 +36,14 @@ struct Lowering {
     init(
         graph: FloatGraph, codings: [ValueID: ValueCoding], narrowCopies: [ValueID: ValueCoding],
         importance: @escaping (ValueID) -> [Double],
-        biasCorrections: [Int: [Double]], metadata: ModelBuilder
+        biasCorrections: [Int: [Double]], scanPeaks: [Int: [ScanPeaks]], metadata: ModelBuilder
     ) {
         self.graph = graph
         self.codings = codings
         self.narrowCopies = narrowCopies
         self.importance = importance
         self.biasCorrections = biasCorrections
+        self.scanPeaks = scanPeaks
         builder = metadata
         shapes = graph.relativeSizes()
         groups = CodingGroups(graph)

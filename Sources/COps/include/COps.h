@@ -65,3 +65,49 @@ typedef void mk_norm_apply_kernel(const mk_affine *channels, int32_t real, const
                                   uint8_t *output, int32_t width, int32_t wide);
 mk_norm_apply_kernel mk_norm_apply_avx2;
 mk_norm_apply_kernel mk_norm_apply_avx512vnni;
+
+// The selective scan (Sources/Ops/Scan): constants of 16 channels, as they stand in the `.mkq` file; behind them the
+// rates, `[pair of states][channel]`, two 16-bit words each.
+typedef struct mk_scan_group {
+    int32_t step_shift[16];       // 1 ... 31
+    int32_t injection_shift[16];  // 1 ... 25
+    int32_t exponent_bits[16];    // 1 ... 12
+    int32_t multiplier[16];       // 0 ..< 2^31
+    int32_t skip[16];
+    int32_t shift[16];            // 33 ... 53
+} mk_scan_group;
+
+// A run of tokens inside one row, for one group of channels.
+typedef struct mk_scan_run {
+    const uint8_t *x;     // u8 words of four channels
+    const uint8_t *step;  // i16 words of two channels
+    uint8_t *output;      // likewise
+    ptrdiff_t x_block, step_block, output_block;
+    int32_t count;
+    int32_t channels;  // that exist, 1 ... 16
+    int32_t zero_point;
+} mk_scan_run;
+
+// `steps` and `injections` receive 16 words per token.
+typedef void mk_scan_prepare_kernel(const mk_scan_run *run, const mk_scan_group *group, const uint32_t *softplus,
+                                    uint32_t *steps, uint32_t *injections);
+mk_scan_prepare_kernel mk_scan_prepare_avx2;
+mk_scan_prepare_kernel mk_scan_prepare_avx512vnni;
+
+typedef struct mk_scan_core {
+    const uint32_t *steps, *injections;  // [token][16]
+    const uint32_t *matrices;            // [token][2 · pairs][3]
+    const uint32_t *rates;               // [pairs][16]
+    int32_t *state;                      // [2 · pairs][16]
+    int32_t *read_out;                   // [token][16]
+    int32_t count;
+    int32_t pairs;
+    int32_t reversed;
+} mk_scan_core;
+typedef void mk_scan_advance_kernel(const mk_scan_core *run, const mk_scan_group *group);
+mk_scan_advance_kernel mk_scan_advance_avx2;
+mk_scan_advance_kernel mk_scan_advance_avx512vnni;
+
+typedef void mk_scan_finish_kernel(const mk_scan_run *run, const mk_scan_group *group, const int32_t *read_out);
+mk_scan_finish_kernel mk_scan_finish_avx2;
+mk_scan_finish_kernel mk_scan_finish_avx512vnni;

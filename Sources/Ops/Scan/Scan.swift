@@ -1,38 +1,27 @@
-/// The selective scan over the token sequence (voxels in memory order, or from the last to the first), one state per channel
-/// and index n, integers throughout. Per token, channel d and state n:
+import COps
+
+/// The selective scan (Gu & Dao 2023, arXiv 2312.00752) over the token sequence (voxels in memory order, or from the last to
+/// the first), one state per channel and index n, integers throughout. Per token, channel and state:
 ///
-///     Δ  = softplus table (v)                                 20 fraction bits, v in 2^-11
-///     u  = min((Δ · alpha[d,n]) >> 14, 20·2^16 - 1)           alpha = |A| · log2(e) with 10 fraction bits
-///     a  = Exponent.decay(u)                                  2^16 · exp(-Δ·|A|)
-///     i  = clamp((Δ · x + 2^(k-1)) >> k, ±2^22)               x = code - zeroPoint; k of the channel
-///     h  = clamp(round(a · h / 2^16) + i · b, ±2^30)          b = code - zeroPoint
-///     y  = clamp16((Σ_n c · round(h / 2^13) · m1 + x · m2 + 2^(shift-1)) >> shift)
+///     Δ = min((softplus(v) + 2^(r-1)) >> r, 2^16 - 1)             softplus: 27 fraction bits, by table
+///     j = clamp((Δ·x + 2^(k-1)) >> k, ±65,534)                    x = code - zeroPoint
+///     g = g + 2 · (g >> 16) · Exponent.weight(Δ, alpha, e)        decay of the upper half; the lower half is kept
+///     g = clampToInt32(g + 2^7 · j · b)                           b = code - zeroPoint
+///     h = g - 2^15                                                so that g >> 16 is h / 2^16 rounded
+///     y = clampToInt16((q·m1 + 2^15·x·m2 + 2^(n-1)) >> n)         q = 4·Σ c·(g >> 16) + (Σ c·low16(h)) >> 14
 ///
-/// The state's unit is S_x · S_b · 2^(k-20), so that injecting needs no multiplier; the output's multipliers are per channel.
+/// r, k, e, m1, m2 and n are constants of the channel. What the decay rounds away stays in the lower half of g, so that the error
+/// does not accumulate: a state left alone stops below 2^15 units, half of one unit of what is read out. Saturation is part
+/// of the recipe; calibration leaves a factor of two before it. Channels go in groups of 16, tokens in chunks; neither
+/// changes a bit.
 public struct Scan: Equatable, Sendable {
     public static let stateRange = 1...32
     public static let softplusEntries = 513
-    static let exponentLimit: UInt64 = 20 << 16 - 1
-    static let stateLimit: Int32 = 1 << 30
-    static let injectionLimit: Int64 = 1 << 22
-
-    /// Constants of one channel, 16 bytes in the `.mkq` file.
-    public struct Channel: Equatable, Sendable {
-        public static let size = 16
-        public static let injectionShiftRange: ClosedRange<Int32> = 1...24
-        public static let shiftRange: ClosedRange<Int32> = 1...53
-        public var injectionShift: Int32
-        public var multiplier: Int32
-        public var skip: Int32
-        public var shift: Int32
-
-        public init(injectionShift: Int32, multiplier: Int32, skip: Int32, shift: Int32) {
-            self.injectionShift = injectionShift
-            self.multiplier = multiplier
-            self.skip = skip
-            self.shift = shift
-        }
-    }
+    /// Channels that are computed together.
+    public static let group = 16
+    /// Tokens that are prepared together, so that what is prepared stays in the first-level cache.
+    public static let chunk = 64
+    static let softplusBytes = 516 * 4
 
     public var channels: Int
     public var states: Int
@@ -48,10 +37,21 @@ public struct Scan: Equatable, Sendable {
         self.matrixZeroPoint = matrixZeroPoint
     }
 
-    /// Bytes in the tables section: softplus, alpha `[channel][state]` as UInt32, then the channels.
-    public var tableBytes: Int { 4 * Self.softplusEntries + 4 * channels * states + Channel.size * channels }
-    /// One Int32 per channel and state.
-    public var stateBytes: Int { 4 * channels * states }
+    public var groups: Int { (channels + Self.group - 1) / Self.group }
+    /// States are computed two by two; a last odd one has a partner whose rate and matrices are 0.
+    var pairs: Int { (states + 1) / 2 }
+    /// Bytes of a group's constants: `mk_scan_group`, then the rates `[pair][channel]`, two 16-bit words each.
+    public var groupBytes: Int { MemoryLayout<mk_scan_group>.size + pairs * Self.group * 4 }
+    /// Bytes in the tables section: softplus (padded with three zeros), then the groups.
+    public var tableBytes: Int { Self.softplusBytes + groups * groupBytes }
+    public static func groupOffset(_ group: Int, groupBytes: Int) -> Int { softplusBytes + group * groupBytes }
+
+    /// Int32 `[group][2 · pairs][channel]`.
+    public var stateBytes: Int { groups * 2 * pairs * Self.group * 4 }
+    /// What one thread needs for a chunk.
+    public var chunkBytes: Int { Self.chunk * (3 * Self.group + 6 * pairs) * 4 }
+    /// States, then one chunk for each thread.
+    public func scratchBytes(threads: Int) -> Int { stateBytes + threads * chunkBytes }
 
     /// Where a scan reads and writes.
     @unsafe public struct Buffers {
@@ -60,7 +60,7 @@ public struct Scan: Equatable, Sendable {
         public var step: UnsafeRawPointer
         public var matrices: UnsafeRawPointer
         public var table: UnsafeRawPointer
-        /// `stateBytes` bytes, set to 0 before the first token.
+        /// `stateBytes` bytes, set by `reset` before the first token.
         public var state: UnsafeMutablePointer<Int32>
         /// i16 `[channels]`
         public var output: UnsafeMutableRawPointer
@@ -85,65 +85,50 @@ public struct Scan: Equatable, Sendable {
         }
     }
 
-    /// Advances the channels `range` over `tokens` (counted in scan order); the state carries over, so that any split of the
+    /// h = 0 everywhere.
+    public func reset(_ state: UnsafeMutablePointer<Int32>) {
+        unsafe state.update(repeating: 1 << 15, count: stateBytes / 4)
+    }
+
+    /// Advances whole groups of channels over `tokens` (counted in scan order); the state carries over, so that any split of the
     /// sequence gives the same bits.
-    public func run(_ buffers: Buffers, _ layouts: Layouts, channels range: Range<Int>, tokens: Range<Int>) {
-        let width = layouts.output.extent.width
-        let last = layouts.output.extent.rows * width - 1
-        for order in tokens {
-            let token = isReversed ? last - order : order
-            let (row, x) = (token / width, token % width)
-            for d in range { unsafe advance(buffers, layouts, d, row, 4 * x) }
+    /// - Parameter scratch: `chunkBytes` bytes that nothing else uses.
+    public func run(
+        isa: ISA, _ buffers: Buffers, _ layouts: Layouts, groups range: Range<Int>, tokens: Range<Int>,
+        scratch: UnsafeMutableRawPointer
+    ) {
+        let chunk = unsafe ScanChunk(scratch, pairs: pairs)
+        let last = layouts.output.extent.voxels - 1
+        var start = tokens.lowerBound
+        while start < tokens.upperBound {
+            let count = min(Self.chunk, tokens.upperBound - start)
+            // The chunk's tokens in memory order.
+            let first = isReversed ? last - (start + count - 1) : start
+            unsafe prepareMatrices(buffers, layouts, chunk, first..<(first + count))
+            for group in range {
+                unsafe prepare(isa, buffers, layouts, chunk, group, first..<(first + count))
+                unsafe advance(isa, buffers, chunk, group, count)
+                unsafe finish(isa, buffers, layouts, chunk, group, first..<(first + count))
+            }
+            start += count
         }
     }
+}
 
-    /// Δ of a step code.
-    static func softplus(_ table: UnsafePointer<UInt32>, _ v: Int16) -> Int64 {
-        let index = Int(v) + 32768
-        let (low, high) = unsafe (Int64(table[index >> 7]), Int64(table[index >> 7 + 1]))
-        return low + ((high - low) * Int64(index & 127) + 64) >> 7
-    }
+/// What one thread keeps of a chunk of tokens: Δ twice in a word, j as two halves in a word, what is read out of the states
+/// (all `[token][channel of the group]`), and the matrices as the words that the products need.
+@unsafe struct ScanChunk {
+    let steps: UnsafeMutablePointer<UInt32>
+    let injections: UnsafeMutablePointer<UInt32>
+    let readOut: UnsafeMutablePointer<Int32>
+    /// `[token][state]`: (2^7·b, 2^7·b), (0, c), (c, 0) as (lower, upper) half.
+    let matrices: UnsafeMutablePointer<UInt32>
 
-    private func advance(_ buffers: Buffers, _ layouts: Layouts, _ d: Int, _ row: Int, _ at: Int) {
-        let constants = unsafe buffers.table + 4 * Self.softplusEntries
-        let alpha = unsafe (constants + 4 * d * states).assumingMemoryBound(to: UInt32.self)
-        let channel = unsafe (constants + 4 * channels * states).assumingMemoryBound(to: Channel.self)[d]
-        let inputOffset = layouts.x.rowOffset(block: d >> 2, z: 0, y: row) + at + (d & 3)
-        let x = unsafe Int64(buffers.x.load(fromByteOffset: inputOffset, as: UInt8.self)) - Int64(inputZeroPoint)
-        let wideOffset = layouts.step.rowOffset(block: d >> 1, z: 0, y: row) + at + 2 * (d & 1)
-        let v = unsafe buffers.step.load(fromByteOffset: wideOffset, as: Int16.self)
-        let delta = unsafe Self.softplus(buffers.table.assumingMemoryBound(to: UInt32.self), v)
-        let k = Int64(channel.injectionShift)
-        let injection = Int32(
-            truncatingIfNeeded: min(
-                max((delta &* x &+ 1 << (k &- 1)) >> k, -Self.injectionLimit), Self.injectionLimit))
-        var sum: Int64 = 0
-        let h = unsafe buffers.state + d * states
-        for n in 0..<states {
-            let b = unsafe matrix(buffers, layouts, n, row, at)
-            let c = unsafe matrix(buffers, layouts, states + n, row, at)
-            let u = unsafe min((UInt64(delta) &* UInt64(alpha[n])) >> 14, Self.exponentLimit)
-            let decay = Exponent.decay(UInt32(u))
-            let value = unsafe Self.decayed(h[n], decay) &+ injection &* b
-            unsafe h[n] = min(max(value, -Self.stateLimit), Self.stateLimit)
-            unsafe sum &+= Int64(c) &* Int64((h[n] &+ 4096) >> 13)
-        }
-        let shift = Int64(channel.shift)
-        let y = (sum &* Int64(channel.multiplier) &+ x &* Int64(channel.skip) &+ 1 << (shift &- 1)) >> shift
-        let outputOffset = layouts.output.rowOffset(block: d >> 1, z: 0, y: row) + at + 2 * (d & 1)
-        unsafe buffers.output.storeBytes(
-            of: Int16(truncatingIfNeeded: min(max(y, -32768), 32767)), toByteOffset: outputOffset, as: Int16.self)
-    }
-
-    private func matrix(_ buffers: Buffers, _ layouts: Layouts, _ n: Int, _ row: Int, _ at: Int) -> Int32 {
-        let offset = layouts.matrices.rowOffset(block: n >> 2, z: 0, y: row) + at + (n & 3)
-        return unsafe Int32(buffers.matrices.load(fromByteOffset: offset, as: UInt8.self)) - Int32(matrixZeroPoint)
-    }
-
-    /// round(h · a / 2^16), half up, for a in 0 ... 2^16, in 32-bit lanes.
-    static func decayed(_ h: Int32, _ a: UInt32) -> Int32 {
-        let high = (h >> 16) &* Int32(truncatingIfNeeded: a)
-        let low = (UInt32(truncatingIfNeeded: h & 0xFFFF) &* a &+ 0x8000) >> 16
-        return high &+ Int32(truncatingIfNeeded: low)
+    init(_ base: UnsafeMutableRawPointer, pairs: Int) {
+        let words = Scan.chunk * Scan.group
+        unsafe steps = base.assumingMemoryBound(to: UInt32.self)
+        unsafe injections = steps + words
+        unsafe readOut = (base + 8 * words).assumingMemoryBound(to: Int32.self)
+        unsafe matrices = steps + 3 * words
     }
 }

@@ -1,14 +1,13 @@
 import Ops
-import TestSupport
 
 /// A blocked tensor in memory of its own with guard bytes on both sides: a kernel that writes outside is seen.
-final class TestTensor {
-    static let guardByte: UInt8 = 0xA5
-    static let guardBytes = 256
-    let layout: TensorLayout
+public final class TestTensor {
+    public static let guardByte: UInt8 = 0xA5
+    public static let guardBytes = 256
+    public let layout: TensorLayout
     private let storage: UnsafeMutableRawBufferPointer
 
-    init(_ layout: TensorLayout, zeroPoint: UInt8) {
+    public init(_ layout: TensorLayout, zeroPoint: UInt8) {
         self.layout = layout
         storage = .allocate(byteCount: layout.byteCount + 2 * Self.guardBytes, alignment: 64)
         storage.initializeMemory(as: UInt8.self, repeating: Self.guardByte)
@@ -17,9 +16,9 @@ final class TestTensor {
 
     deinit { storage.deallocate() }
 
-    var base: UnsafeMutableRawPointer { storage.baseAddress! + Self.guardBytes }
+    public var base: UnsafeMutableRawPointer { storage.baseAddress! + Self.guardBytes }
 
-    var guardsIntact: Bool {
+    public var guardsIntact: Bool {
         storage.prefix(Self.guardBytes).allSatisfy { $0 == Self.guardByte }
             && storage.suffix(Self.guardBytes).allSatisfy { $0 == Self.guardByte }
     }
@@ -29,7 +28,7 @@ final class TestTensor {
         return layout.rowOffset(block: c / n, z: z, y: y) + x * 4 + (c % n) * (4 / n)
     }
 
-    subscript(c: Int, z: Int, y: Int, x: Int) -> Int {
+    public subscript(c: Int, z: Int, y: Int, x: Int) -> Int {
         get {
             let o = offset(c, z, y, x)
             return layout.element == .u8
@@ -46,7 +45,7 @@ final class TestTensor {
     }
 
     /// Fills the existing channels with random codes and leaves the padding at the zero point.
-    func randomize(_ generator: inout SplitMix64) {
+    public func randomize(_ generator: inout SplitMix64) {
         for c in 0..<layout.channels {
             for z in 0..<layout.extent.depth {
                 for y in 0..<layout.extent.height {
@@ -62,7 +61,7 @@ final class TestTensor {
     }
 
     /// All bytes of the tensor but the slack and the alignment bytes between blocks.
-    var bytes: [UInt8] {
+    public var bytes: [UInt8] {
         var result: [UInt8] = []
         let used = layout.padX * 4 + layout.extent.rows * layout.rowPitch
         for block in 0..<layout.blocks {
@@ -72,7 +71,7 @@ final class TestTensor {
     }
 }
 
-func forEachVoxel(_ layout: TensorLayout, _ body: (Int, Int, Int, Int) -> Void) {
+public func forEachVoxel(_ layout: TensorLayout, _ body: (Int, Int, Int, Int) -> Void) {
     for c in 0..<layout.channels {
         for z in 0..<layout.extent.depth {
             for y in 0..<layout.extent.height {
