@@ -1,5 +1,7 @@
 #include "CHost.h"
 
+#include <stdlib.h>  // says whether this is glibc
+
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
