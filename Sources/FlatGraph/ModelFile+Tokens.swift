@@ -41,7 +41,7 @@ extension ModelFile {
     public func scan(_ op: OpRecord) -> Scan {
         Scan(
             channels: Int(tensor(Int(op.output)).channels), states: Int(op.multiplierA), isReversed: op.mode == 1,
-            inputZeroPoint: tensor(operand(op, 0)).zeroPoint, matrixZeroPoint: tensor(operand(op, 2)).zeroPoint)
+            inputZeroPoint: tensor(operand(op, 0)).zeroPoint)
     }
 
     public func gate(_ op: OpRecord) -> Gate {

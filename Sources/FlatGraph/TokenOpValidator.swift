@@ -101,7 +101,7 @@ extension OpValidator {
 
     func scan() throws(ModelFileError) {
         try requireOperands(3, storage: nil)
-        for (i, storage) in [(0, TensorRecord.Storage.u8), (1, .i16), (2, .u8)] {
+        for (i, storage) in [(0, TensorRecord.Storage.u8), (1, .i16), (2, .i16)] {
             try require(
                 input(i).storage == storage, .badShape, "input storage", Int(input(i).storage.rawValue),
                 Int(storage.rawValue))

@@ -58,11 +58,28 @@ struct CodingChooser {
             coding.high = calibration.pooled(value).high
             return coding
         }
+        // b and c of a scan: one scale for each.
+        if let states = statesReading(value) {
+            let most = (calibration.histograms[value] ?? []).map(most)
+            let (b, c) = (most[..<states].max() ?? 0, most[states...].max() ?? 0)
+            return .wide(
+                high: [Float](repeating: Self.wideHeadroom * b, count: states)
+                    + [Float](repeating: Self.wideHeadroom * c, count: states))
+        }
         // Instance normalization cancels the scale, so each channel has its own.
         if consumers.count == 1, case .groupNorm(let norm) = consumers[0], norm.groups == norm.scale.count {
             return .wide(high: (calibration.histograms[value] ?? []).map { Self.statisticsHeadroom * most($0) })
         }
         return .wide(high: [Self.statisticsHeadroom * most(calibration.pooled(value))])
+    }
+
+    private func statesReading(_ value: ValueID) -> Int? {
+        for index in graph.consumers(of: value) {
+            if case .scan(let scan) = graph.nodes[index].op, graph.nodes[index].inputs[2] == value {
+                return scan.states
+            }
+        }
+        return nil
     }
 
     private func shared(_ members: [ValueID]) -> ValueCoding {
@@ -106,26 +123,9 @@ struct CodingChooser {
         case .activation(.relu) where isFused(node) && onlyConvolutionsRead(value):
             return .perChannel(high: (calibration.histograms[value] ?? []).map { rule.range($0).high })
         default:
-            if let states = statesReading(value) { return matrices(value, states) }
             let range = rule.range(calibration.pooled(value))
             return .unsigned(low: range.low, high: range.high)
         }
-    }
-
-    /// b and c of a scan: one scale for each.
-    private func matrices(_ value: ValueID, _ states: Int) -> ValueCoding {
-        let most = (calibration.histograms[value] ?? []).map(most)
-        let (b, c) = (most[..<states].max() ?? 0, most[states...].max() ?? 0)
-        return .centred(high: [Float](repeating: b, count: states) + [Float](repeating: c, count: states))
-    }
-
-    private func statesReading(_ value: ValueID) -> Int? {
-        for index in graph.consumers(of: value) {
-            if case .scan(let scan) = graph.nodes[index].op, graph.nodes[index].inputs[2] == value {
-                return scan.states
-            }
-        }
-        return nil
     }
 
     private func isFused(_ node: Node) -> Bool { graph.valuesInsideFusedActivations.contains(node.inputs[0]) }

@@ -27,8 +27,7 @@ struct CodingGroups {
             switch node.op {
             case .groupNorm, .layerNorm: result.insert(node.inputs[0])
             case .scan:
-                result.insert(node.inputs[1])
-                result.insert(node.output)
+                result.formUnion([node.inputs[1], node.inputs[2], node.output])
             case .add where result.contains(node.output): result.formUnion(node.inputs)
             case .activation(.relu) where result.contains(node.output):
                 // The normalization before it clamps; the value between them never exists.

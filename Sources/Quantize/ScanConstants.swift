@@ -65,15 +65,17 @@ struct ScanConstants {
         let (bits, fraction) = try exponent(largestStep, alphas.max()!)
         var result = Channel(stepShift: Int32(27 - fraction), exponentBits: Int32(bits))
         result.rates = alphas.map { UInt16(min(($0 * exp2(Double(32 - bits - fraction))).rounded(), 65535)) }
-        // One unit of the state at injection shift k is S_x · S_b · 2^(k - fraction - 7).
+        // One unit of the state at injection shift k is S_x · S_b · 2^(k - fraction).
         let (inputScale, matrixScale) = (Double(x.scale(d)), Double(matrices.scale(0)))
-        let unit = inputScale * matrixScale * exp2(Double(-fraction - 7))
+        let unit = inputScale * matrixScale * exp2(Double(-fraction))
         let forState = log2(max(peaks[d].state, 1e-30) / (0x1p30 * unit))
         let forInjection = log2(max(peaks[d].injection, 1e-30) * 1.25 / inputScale * exp2(Double(fraction)) / 65534)
         let k = min(max(ceil(max(forState, forInjection)), 1), 25)
         result.injectionShift = Int32(k)
         let outputScale = Double(output.scale(d))
-        let readOut = 0x1p14 * unit * exp2(k) * Double(matrices.scale(scan.states)) / outputScale
+        let dropped = Scan(channels: 1, states: scan.states, isReversed: false, inputZeroPoint: 0).readOutShift
+        let matrixUnit = Double(matrices.scale(scan.states)) * exp2(Double(dropped))
+        let readOut = 0x1p14 * unit * exp2(k) * matrixUnit / outputScale
         let direct = Double(scan.skip[d]) * inputScale / outputScale * 0x1p-15
         var shift = 53.0
         while shift > 33, max(readOut, abs(direct)) * exp2(shift) >= 0x1p31 - 1 { shift -= 1 }

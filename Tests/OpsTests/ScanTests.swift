@@ -16,14 +16,11 @@ struct RandomScan {
 
     init(channels: Int, states: Int, extent: Extent, reversed: Bool, seed: UInt64) {
         var generator = SplitMix64(seed)
-        let zeroPoints: (UInt8, UInt8) = [(0, 255), (120, 131), (255, 0)][Int(seed % 3)]
-        scan = Scan(
-            channels: channels, states: states, isReversed: reversed, inputZeroPoint: zeroPoints.0,
-            matrixZeroPoint: zeroPoints.1)
-        x = TestTensor(TensorLayout(channels: channels, extent: extent, element: .u8, padX: 1), zeroPoint: zeroPoints.0)
+        let zeroPoint: UInt8 = [0, 120, 255][Int(seed % 3)]
+        scan = Scan(channels: channels, states: states, isReversed: reversed, inputZeroPoint: zeroPoint)
+        x = TestTensor(TensorLayout(channels: channels, extent: extent, element: .u8, padX: 1), zeroPoint: zeroPoint)
         step = TestTensor(TensorLayout(channels: channels, extent: extent, element: .i16), zeroPoint: 0)
-        matrices = TestTensor(
-            TensorLayout(channels: 2 * states, extent: extent, element: .u8), zeroPoint: zeroPoints.1)
+        matrices = TestTensor(TensorLayout(channels: 2 * states, extent: extent, element: .i16), zeroPoint: 0)
         x.randomize(&generator)
         step.randomize(&generator)
         matrices.randomize(&generator)

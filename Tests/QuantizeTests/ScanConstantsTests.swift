@@ -16,7 +16,7 @@ struct CalibratedScan {
     let matrices: TestTensor
     let op: SelectiveScan
     let inputScale: Float = 0.02
-    let matrixScale: Float = 0.01
+    let matrixScale: Float = 0.01 / 256
     var exact: [Double] = []
     var peaks: [ScanPeaks] = []
 
@@ -25,14 +25,17 @@ struct CalibratedScan {
         var generator = SplitMix64(seed)
         x = TestTensor(TensorLayout(channels: channels, extent: extent, element: .u8), zeroPoint: 120)
         step = TestTensor(TensorLayout(channels: channels, extent: extent, element: .i16), zeroPoint: 0)
-        matrices = TestTensor(TensorLayout(channels: 2 * states, extent: extent, element: .u8), zeroPoint: 128)
+        matrices = TestTensor(TensorLayout(channels: 2 * states, extent: extent, element: .i16), zeroPoint: 0)
         func normal() -> Double {
             var sum = -6.0
             for _ in 0..<12 { sum += Double.random(in: 0...1, using: &generator) }
             return sum
         }
-        for t in [x, matrices] {
-            forEachVoxel(t.layout) { c, z, y, x in t[c, z, y, x] = min(max(128 + Int(40 * normal()), 0), 255) }
+        let (x, matrices) = (x, matrices)
+        forEachVoxel(x.layout) { c, z, y, i in x[c, z, y, i] = min(max(120 + Int(40 * normal()), 0), 255) }
+        // Eight-bit values in 16-bit codes, as the published figures have them.
+        forEachVoxel(matrices.layout) { c, z, y, i in
+            matrices[c, z, y, i] = min(max(Int(40 * normal()), -127), 127) * 256
         }
         let typical = (0..<channels).map { _ in
             exp(Double.random(in: log(steps.lowerBound)...log(steps.upperBound), using: &generator))
@@ -62,8 +65,8 @@ struct CalibratedScan {
                 let input = Double(x[d, at.0, at.1, at.2] - 120) * Double(inputScale)
                 var y = Double(op.skip[d]) * input
                 for n in 0..<states {
-                    let b = Double(matrices[n, at.0, at.1, at.2] - 128) * Double(matrixScale)
-                    let c = Double(matrices[states + n, at.0, at.1, at.2] - 128) * Double(matrixScale)
+                    let b = Double(matrices[n, at.0, at.1, at.2]) * Double(matrixScale)
+                    let c = Double(matrices[states + n, at.0, at.1, at.2]) * Double(matrixScale)
                     h[n] = exp(delta * Double(op.a[d * states + n])) * h[n] + delta * b * input
                     y += c * h[n]
                     peak.state = max(peak.state, abs(h[n]))
@@ -82,11 +85,11 @@ struct CalibratedScan {
         let output = ValueCoding.wide(high: [Float(most * 1.1)])
         let coding = { (scale: Float, zero: UInt8) in ValueCoding(scales: [scale], zeroPoint: zero, low: -1, high: 1) }
         let constants = ScanConstants(
-            scan: op, x: coding(inputScale, 120), matrices: coding(matrixScale, 128), output: output, peaks: peaks,
+            scan: op, x: coding(inputScale, 120), matrices: coding(matrixScale, 0), output: output, peaks: peaks,
             layer: "scan")
         let table = try constants.bytes(channels: channels)
         let scan = Scan(
-            channels: channels, states: states, isReversed: op.reversed, inputZeroPoint: 120, matrixZeroPoint: 128)
+            channels: channels, states: states, isReversed: op.reversed, inputZeroPoint: 120)
         #expect(table.count == scan.tableBytes)
         let result = TestTensor(TensorLayout(channels: channels, extent: extent, element: .i16), zeroPoint: 0)
         var state = [Int32](repeating: 0, count: scan.stateBytes / 4)

@@ -4,23 +4,24 @@ import COps
 extension Scan {
     func prepareMatrices(_ buffers: Buffers, _ layouts: Layouts, _ chunk: ScanChunk, _ tokens: Range<Int>) {
         let width = layouts.output.extent.width
+        let half = Int32(1) << (readOutShift - 1)
         for (index, token) in tokens.enumerated() {
             let (row, at) = (token / width, 4 * (token % width))
             let words = unsafe chunk.matrices + index * 6 * pairs
             for n in 0..<(2 * pairs) {
                 let b = unsafe n < states ? matrix(buffers, layouts, n, row, at) : 0
-                let c = unsafe n < states ? matrix(buffers, layouts, states + n, row, at) : 0
-                let scaled = UInt32(truncatingIfNeeded: b << 7) & 0xFFFF
-                unsafe words[3 * n] = scaled | scaled << 16
-                unsafe words[3 * n + 1] = UInt32(truncatingIfNeeded: c) << 16
-                unsafe words[3 * n + 2] = UInt32(truncatingIfNeeded: c) & 0xFFFF
+                let code = unsafe n < states ? matrix(buffers, layouts, states + n, row, at) : 0
+                let c = UInt32(truncatingIfNeeded: (Int32(code) &+ half) >> readOutShift)
+                unsafe words[3 * n] = UInt32(UInt16(bitPattern: b)) | UInt32(UInt16(bitPattern: b)) << 16
+                unsafe words[3 * n + 1] = c << 16
+                unsafe words[3 * n + 2] = c & 0xFFFF
             }
         }
     }
 
-    private func matrix(_ buffers: Buffers, _ layouts: Layouts, _ n: Int, _ row: Int, _ at: Int) -> Int32 {
-        let offset = layouts.matrices.rowOffset(block: n >> 2, z: 0, y: row) + at + (n & 3)
-        return unsafe Int32(buffers.matrices.load(fromByteOffset: offset, as: UInt8.self)) - Int32(matrixZeroPoint)
+    private func matrix(_ buffers: Buffers, _ layouts: Layouts, _ n: Int, _ row: Int, _ at: Int) -> Int16 {
+        let offset = layouts.matrices.rowOffset(block: n >> 1, z: 0, y: row) + at + 2 * (n & 1)
+        return unsafe buffers.matrices.load(fromByteOffset: offset, as: Int16.self)
     }
 
     func constants(_ buffers: Buffers, _ group: Int) -> UnsafePointer<mk_scan_group> {

@@ -6,10 +6,11 @@ import COps
 ///     Δ = min((softplus(v) + 2^(r-1)) >> r, 2^16 - 1)             softplus: 27 fraction bits, by table
 ///     j = clamp((Δ·x + 2^(k-1)) >> k, ±65,534)                    x = code - zeroPoint
 ///     g = g + 2 · (g >> 16) · Exponent.weight(Δ, alpha, e)        decay of the upper half; the lower half is kept
-///     g = clampToInt32(g + 2^7 · j · b)                           b = code - zeroPoint
+///     g = clampToInt32(g + j · b)                                 b: 16-bit code
 ///     h = g - 2^15                                                so that g >> 16 is h / 2^16 rounded
 ///     y = clampToInt16((q·m1 + 2^15·x·m2 + 2^(n-1)) >> n)         q = 4·Σ c·(g >> 16) + (Σ c·low16(h)) >> 14
 ///
+/// where c is the 16-bit code without its last `readOutShift` bits, rounded, so that the sums over the states stay in 32 bits.
 /// r, k, e, m1, m2 and n are constants of the channel. What the decay rounds away stays in the lower half of g, so that the error
 /// does not accumulate: a state left alone stops below 2^15 units, half of one unit of what is read out. Saturation is part
 /// of the recipe; calibration leaves a factor of two before it. Channels go in groups of 16, tokens in chunks; neither
@@ -27,16 +28,16 @@ public struct Scan: Equatable, Sendable {
     public var states: Int
     public var isReversed: Bool
     public var inputZeroPoint: UInt8
-    public var matrixZeroPoint: UInt8
 
-    public init(channels: Int, states: Int, isReversed: Bool, inputZeroPoint: UInt8, matrixZeroPoint: UInt8) {
+    public init(channels: Int, states: Int, isReversed: Bool, inputZeroPoint: UInt8) {
         self.channels = channels
         self.states = states
         self.isReversed = isReversed
         self.inputZeroPoint = inputZeroPoint
-        self.matrixZeroPoint = matrixZeroPoint
     }
 
+    /// Σ|c| ≤ 2^14 for any codes: with |g >> 16| ≤ 2^15 the sums stay below 2^30.
+    public var readOutShift: Int32 { states == 1 ? 1 : Int32(1 + Int.bitWidth - (states - 1).leadingZeroBitCount) }
     public var groups: Int { (channels + Self.group - 1) / Self.group }
     /// States are computed two by two; a last odd one has a partner whose rate and matrices are 0.
     var pairs: Int { (states + 1) / 2 }
@@ -55,7 +56,7 @@ public struct Scan: Equatable, Sendable {
 
     /// Where a scan reads and writes.
     @unsafe public struct Buffers {
-        /// u8 `[channels]`, i16 `[channels]`, u8 `[2 · states]` (b, then c).
+        /// u8 `[channels]`, i16 `[channels]`, i16 `[2 · states]` (b, then c).
         public var x: UnsafeRawPointer
         public var step: UnsafeRawPointer
         public var matrices: UnsafeRawPointer
@@ -121,7 +122,7 @@ public struct Scan: Equatable, Sendable {
     let steps: UnsafeMutablePointer<UInt32>
     let injections: UnsafeMutablePointer<UInt32>
     let readOut: UnsafeMutablePointer<Int32>
-    /// `[token][state]`: (2^7·b, 2^7·b), (0, c), (c, 0) as (lower, upper) half.
+    /// `[token][state]`: (b, b), (0, c), (c, 0) as (lower, upper) half.
     let matrices: UnsafeMutablePointer<UInt32>
 
     init(_ base: UnsafeMutableRawPointer, pairs: Int) {
