@@ -2,7 +2,7 @@
 public typealias ValueID = Int
 
 /// Size of a kernel, dilation or padding along depth (slowest), height, width (fastest, the first NIfTI axis).
-public struct Size3: Equatable, Sendable {
+public struct Size3: Hashable, Sendable {
     public var depth: Int
     public var height: Int
     public var width: Int

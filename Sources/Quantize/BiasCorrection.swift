@@ -7,26 +7,43 @@ import MKRuntime
 struct BiasCorrection {
     let graph: FloatGraph
     let input: FloatTensor
-    /// Voxels that count: those with a signal. Air is constant and would drown the rest.
-    private let mask: [Bool]
+    /// Voxels that count, by size of a value: those with a signal. Air is constant and would drown the rest.
+    private let masks: [Size3: [Bool]]
     private let floatMeans: [Int: [Double]]
 
     init(graph: FloatGraph, input: FloatTensor) {
         self.graph = graph
         self.input = input
-        let mask = (0..<input.size.count).map { voxel in
-            (0..<input.channels).contains { input.values[$0 * input.size.count + voxel] != 0 }
-        }
-        self.mask = mask
+        var masks: [Size3: [Bool]] = [:]
         var means: [Int: [Double]] = [:]
         _ = FloatExecutor(graph).run(input) { (index, tensor) throws(Never) in
-            guard tensor.size == input.size else { return }
+            let mask = masks[tensor.size] ?? Self.signal(input, tensor.size)
+            masks[tensor.size] = mask
             means[index] = (0..<tensor.channels).map { channel in
                 let start = channel * tensor.size.count
                 return Self.mean(tensor.values[start..<(start + tensor.size.count)], mask)
             }
         }
+        self.masks = masks
         floatMeans = means
+    }
+
+    /// Where the input has a signal, seen through a coarser or smaller grid: at the voxel that lies in the same place.
+    private static func signal(_ input: FloatTensor, _ size: Size3) -> [Bool] {
+        let full = input.size
+        var result: [Bool] = []
+        result.reserveCapacity(size.count)
+        for z in 0..<size.depth {
+            for y in 0..<size.height {
+                for x in 0..<size.width {
+                    let at =
+                        ((2 * z + 1) * full.depth / (2 * size.depth) * full.height + (2 * y + 1) * full.height
+                            / (2 * size.height)) * full.width + (2 * x + 1) * full.width / (2 * size.width)
+                    result.append((0..<input.channels).contains { input.values[$0 * full.count + at] != 0 })
+                }
+            }
+        }
+        return result
     }
 
     private static func mean(_ values: ArraySlice<Float>, _ mask: [Bool]) -> Double {
@@ -62,7 +79,7 @@ struct BiasCorrection {
         }
     }
 
-    /// The correction of one convolution's bias, in real units; nil when its output size differs from the input's.
+    /// The correction of one convolution's bias, in real units; nil when it cannot be measured.
     private func measure(_ node: Int, _ model: LoweredModel, threads: Int) -> [Double]? {
         guard let network = try? IntegerNetwork(model.bytes, threads: threads) else { return nil }
         let kinds = (0..<network.file.opCount).map { network.file.op($0).kind }
@@ -76,6 +93,9 @@ struct BiasCorrection {
         var shift: [Double]?
         _ = try? network.run(input) { index, view in
             guard index == op else { return }
+            let size = Size3(
+                depth: view.layout.extent.depth, height: view.layout.extent.height, width: view.layout.extent.width)
+            guard let mask = masks[size] else { return }
             shift = (0..<view.layout.channels).map { channel in
                 let values = view.reals(channel)
                 let active = zip(values, mask).reduce(0) { $0 + ($1.1 && $1.0 != 0 ? 1 : 0) }
