@@ -7,6 +7,9 @@ let package = Package(
     dependencies: [.package(name: "MKEdge", path: "../..")],
     targets: [
         .target(name: "CLimit"),
+        .target(name: "CPeers"),
+        .executableTarget(
+            name: "tokenbench", dependencies: ["CPeers", .product(name: "Ops", package: "MKEdge")]),
         .executableTarget(name: "convbench", dependencies: ["CLimit", .product(name: "Ops", package: "MKEdge")]),
     ],
     cLanguageStandard: .gnu11

@@ -86,6 +86,8 @@ typedef struct mk_scan_run {
     int32_t count;
     int32_t channels;  // that exist, 1 ... 16
     int32_t zero_point;
+    int32_t ahead;  // bytes from a token to the one that a later chunk reads: every plane is a stream of its own, too many
+                    // for the processor to foresee
 } mk_scan_run;
 
 // `steps` and `injections` receive 16 words per token.
@@ -96,7 +98,8 @@ mk_scan_prepare_kernel mk_scan_prepare_avx512vnni;
 
 typedef struct mk_scan_core {
     const uint32_t *steps, *injections;  // [token][16]
-    const uint32_t *matrices;            // [token][2 · pairs][3]
+    const uint32_t *matrices;            // [token][matrices_pitch]: 2 · pairs words of each kind (b, b), (0, c), (c, 0)
+    ptrdiff_t matrices_pitch;            // a multiple of 16
     const uint32_t *rates;               // [pairs][16]
     int32_t *state;                      // [2 · pairs][16]
     int32_t *read_out;                   // [token][16]
@@ -107,6 +110,12 @@ typedef struct mk_scan_core {
 typedef void mk_scan_advance_kernel(const mk_scan_core *run, const mk_scan_group *group);
 mk_scan_advance_kernel mk_scan_advance_avx2;
 mk_scan_advance_kernel mk_scan_advance_avx512vnni;
+
+// `codes`: b, then c, as i16 words of two states in planes `block` bytes apart; writes `count` rows of `matrices`.
+typedef void mk_scan_matrices_kernel(const uint8_t *codes, ptrdiff_t block, int32_t states, int32_t shift,
+                                     int32_t count, uint32_t *matrices, ptrdiff_t pitch);
+mk_scan_matrices_kernel mk_scan_matrices_avx2;
+mk_scan_matrices_kernel mk_scan_matrices_avx512vnni;
 
 typedef void mk_scan_finish_kernel(const mk_scan_run *run, const mk_scan_group *group, const int32_t *read_out);
 mk_scan_finish_kernel mk_scan_finish_avx2;

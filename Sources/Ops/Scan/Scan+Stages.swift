@@ -2,26 +2,39 @@ import COps
 
 /// The three stages of a chunk. The portable bodies are the specification.
 extension Scan {
-    func prepareMatrices(_ buffers: Buffers, _ layouts: Layouts, _ chunk: ScanChunk, _ tokens: Range<Int>) {
-        let width = layouts.output.extent.width
-        let half = Int32(1) << (readOutShift - 1)
-        for (index, token) in tokens.enumerated() {
-            let (row, at) = (token / width, 4 * (token % width))
-            let words = unsafe chunk.matrices + index * 6 * pairs
-            for n in 0..<(2 * pairs) {
-                let b = unsafe n < states ? matrix(buffers, layouts, n, row, at) : 0
-                let code = unsafe n < states ? matrix(buffers, layouts, states + n, row, at) : 0
-                let c = UInt32(truncatingIfNeeded: (Int32(code) &+ half) >> readOutShift)
-                unsafe words[3 * n] = UInt32(UInt16(bitPattern: b)) | UInt32(UInt16(bitPattern: b)) << 16
-                unsafe words[3 * n + 1] = c << 16
-                unsafe words[3 * n + 2] = c & 0xFFFF
+    func prepareMatrices(
+        _ isa: ISA, _ buffers: Buffers, _ layouts: Layouts, _ chunk: ScanChunk, _ tokens: Range<Int>
+    ) {
+        forEachRun(layouts, tokens) { row, x, count, index in
+            let words = unsafe chunk.matrices + index * matricesPitch
+            let block = layouts.matrices.blockStride
+            let codes = unsafe (buffers.matrices + layouts.matrices.rowOffset(z: 0, y: row) + 4 * x)
+                .assumingMemoryBound(to: UInt8.self)
+            switch isa {
+            case .portable:
+                for t in 0..<count { unsafe prepareMatrices(codes + 4 * t, block, words + t * matricesPitch) }
+            case .avx2:
+                unsafe mk_scan_matrices_avx2(
+                    codes, block, Int32(states), readOutShift, Int32(count), words, matricesPitch)
+            case .avx512vnni:
+                unsafe mk_scan_matrices_avx512vnni(
+                    codes, block, Int32(states), readOutShift, Int32(count), words, matricesPitch)
             }
         }
     }
 
-    private func matrix(_ buffers: Buffers, _ layouts: Layouts, _ n: Int, _ row: Int, _ at: Int) -> Int16 {
-        let offset = layouts.matrices.rowOffset(block: n >> 1, z: 0, y: row) + at + 2 * (n & 1)
-        return unsafe buffers.matrices.load(fromByteOffset: offset, as: Int16.self)
+    private func prepareMatrices(_ codes: UnsafePointer<UInt8>, _ block: Int, _ words: UnsafeMutablePointer<UInt32>) {
+        unsafe words.update(repeating: 0, count: matricesPitch)
+        let half = Int32(1) << (readOutShift - 1)
+        for n in 0..<states {
+            let b = unsafe UInt32(UInt16(bitPattern: Self.word(codes + (n >> 1) * block, n & 1)))
+            let m = states + n
+            let code = unsafe Int32(Self.word(codes + (m >> 1) * block, m & 1))
+            let c = UInt32(truncatingIfNeeded: (code &+ half) >> readOutShift)
+            unsafe words[n] = b | b << 16
+            unsafe words[2 * pairs + n] = c << 16
+            unsafe words[4 * pairs + n] = c & 0xFFFF
+        }
     }
 
     func constants(_ buffers: Buffers, _ group: Int) -> UnsafePointer<mk_scan_group> {
@@ -84,7 +97,8 @@ extension Scan {
                 + (layouts.output.rowOffset(block: first / 2, z: 0, y: row) + 4 * x),
             x_block: layouts.x.blockStride, step_block: layouts.step.blockStride,
             output_block: layouts.output.blockStride, count: Int32(count),
-            channels: Int32(min(Self.group, channels - first)), zero_point: Int32(inputZeroPoint))
+            channels: Int32(min(Self.group, channels - first)), zero_point: Int32(inputZeroPoint),
+            ahead: Int32(isReversed ? -4 * Self.chunk : 4 * Self.chunk))
     }
 
     private func preparePortable(
@@ -132,7 +146,8 @@ extension Scan {
         let state = unsafe buffers.state + group * 2 * pairs * Self.group
         var run = unsafe mk_scan_core(
             steps: chunk.steps, injections: chunk.injections, matrices: chunk.matrices,
-            rates: rates(buffers, group), state: state, read_out: chunk.readOut, count: Int32(count),
+            matrices_pitch: matricesPitch, rates: rates(buffers, group), state: state, read_out: chunk.readOut,
+            count: Int32(count),
             pairs: Int32(pairs), reversed: isReversed ? 1 : 0)
         switch isa {
         case .portable: unsafe advancePortable(run, constants(buffers, group))
@@ -156,13 +171,13 @@ extension Scan {
                     let rate = unsafe UInt16(
                         truncatingIfNeeded: run.rates[(n >> 1) * Self.group + c] >> (n & 1 == 0 ? 0 : 16))
                     let g = unsafe run.state + (n * Self.group + c)
-                    let words = unsafe run.matrices + (t * 2 * pairs + n) * 3
+                    let words = unsafe run.matrices + (t * matricesPitch + n)
                     let weight = Exponent.weight(step: step, rate: rate, bits: bits)
                     let kept = unsafe g.pointee &+ 2 &* ((g.pointee >> 16) &* weight)
                     let b = unsafe Int64(Int16(truncatingIfNeeded: words[0]))
                     unsafe g.pointee = Int32(clamping: Int64(kept) &+ injection &* b)
                     let value = unsafe g.pointee
-                    let matrix = unsafe Int32(Int16(truncatingIfNeeded: words[2]))
+                    let matrix = unsafe Int32(Int16(truncatingIfNeeded: words[4 * pairs]))
                     upper &+= matrix &* (value >> 16)
                     lower &+= matrix &* Int32(Int16(truncatingIfNeeded: value ^ 0x8000))
                 }

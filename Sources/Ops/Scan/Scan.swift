@@ -50,7 +50,9 @@ public struct Scan: Equatable, Sendable {
     /// Int32 `[group][2 · pairs][channel]`.
     public var stateBytes: Int { groups * 2 * pairs * Self.group * 4 }
     /// What one thread needs for a chunk.
-    public var chunkBytes: Int { Self.chunk * (3 * Self.group + 6 * pairs) * 4 }
+    public var chunkBytes: Int { Self.chunk * (3 * Self.group + matricesPitch) * 4 }
+    /// Words of a token's matrices: three for each state, in whole vectors.
+    var matricesPitch: Int { (6 * pairs + 15) & ~15 }
     /// States, then one chunk for each thread.
     public func scratchBytes(threads: Int) -> Int { stateBytes + threads * chunkBytes }
 
@@ -105,7 +107,7 @@ public struct Scan: Equatable, Sendable {
             let count = min(Self.chunk, tokens.upperBound - start)
             // The chunk's tokens in memory order.
             let first = isReversed ? last - (start + count - 1) : start
-            unsafe prepareMatrices(buffers, layouts, chunk, first..<(first + count))
+            unsafe prepareMatrices(isa, buffers, layouts, chunk, first..<(first + count))
             for group in range {
                 unsafe prepare(isa, buffers, layouts, chunk, group, first..<(first + count))
                 unsafe advance(isa, buffers, chunk, group, count)
@@ -122,7 +124,7 @@ public struct Scan: Equatable, Sendable {
     let steps: UnsafeMutablePointer<UInt32>
     let injections: UnsafeMutablePointer<UInt32>
     let readOut: UnsafeMutablePointer<Int32>
-    /// `[token][state]`: (b, b), (0, c), (c, 0) as (lower, upper) half.
+    /// `[token]`: (b, b) of every state, then (0, c), then (c, 0), as (lower, upper) half.
     let matrices: UnsafeMutablePointer<UInt32>
 
     init(_ base: UnsafeMutableRawPointer, pairs: Int) {

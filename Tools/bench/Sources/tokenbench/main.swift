@@ -1,0 +1,150 @@
+// Selective scan (64 channels, 16 states, 32,768 tokens) and KAN layer (64 to 64, 32,768 tokens) of this runtime, one thread, beside
+// float32 in C. Everything alternates; figures are the best of the rounds.
+//
+//     tokenbench [ROUNDS] > tokens.json
+import COps
+import CPeers
+import Glibc
+import Ops
+
+func seconds() -> Double {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
+}
+
+func timed(_ body: () -> Void) -> Double {
+    let start = seconds()
+    body()
+    return seconds() - start
+}
+
+let rounds = CommandLine.arguments.count > 1 ? Int(CommandLine.arguments[1]) ?? 9 : 9
+let (channels, states) = (64, 16)
+let extent = Extent(cube: 32)
+let tokens = extent.voxels
+var generator = SystemRandomNumberGenerator()
+
+func memory(_ bytes: Int) -> UnsafeMutableRawPointer {
+    let pointer = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
+    pointer.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
+    return pointer
+}
+
+// MARK: Scan
+
+/// Steps around softplus(-4) = 0.018, rates 1 ... 16: everything from u8 x, i16 steps and i16 matrices to i16 output.
+struct IntegerScan {
+    let scan = Scan(channels: channels, states: states, isReversed: false, inputZeroPoint: 128)
+    let layouts = Scan.Layouts(
+        x: TensorLayout(channels: channels, extent: extent, element: .u8),
+        step: TensorLayout(channels: channels, extent: extent, element: .i16),
+        matrices: TensorLayout(channels: 2 * states, extent: extent, element: .i16),
+        output: TensorLayout(channels: channels, extent: extent, element: .i16))
+    let buffers: Scan.Buffers
+    let scratch: UnsafeMutableRawPointer
+
+    init() {
+        let (x, step) = (memory(layouts.x.byteCount), memory(layouts.step.byteCount))
+        let matrices = memory(layouts.matrices.byteCount)
+        for i in 0..<layouts.x.byteCount { x.storeBytes(of: UInt8.random(in: 0...255), toByteOffset: i, as: UInt8.self) }
+        for i in 0..<(layouts.step.byteCount / 2) {
+            step.storeBytes(of: Int16.random(in: -10_000 ... -6_000), toByteOffset: 2 * i, as: Int16.self)
+        }
+        for i in 0..<(layouts.matrices.byteCount / 2) {
+            matrices.storeBytes(of: Int16.random(in: -32_000...32_000), toByteOffset: 2 * i, as: Int16.self)
+        }
+        var table = (0..<Scan.softplusEntries).map { UInt32((log1p(exp(Double($0 * 128 - 32768) / 2048)) * 0x1p27).rounded()) }
+        table += [0, 0, 0]
+        for _ in 0..<scan.groups {
+            // 18 fraction bits in Δ, 11 in the rate, 3 integer bits.
+            for value in [9, 8, 3, 1 << 30, 1 << 20, 45] { table += [UInt32](repeating: UInt32(value), count: 16) }
+            for pair in 0..<(states / 2) {
+                let rates = (0..<2).map { UInt32((Double(2 * pair + $0 + 1) * 1.4427 * 2048).rounded()) }
+                table += [UInt32](repeating: rates[0] | rates[1] << 16, count: 16)
+            }
+        }
+        let words = memory(4 * table.count)
+        words.copyMemory(from: table, byteCount: 4 * table.count)
+        buffers = Scan.Buffers(
+            x: x, step: step, matrices: matrices, table: words,
+            state: memory(scan.stateBytes).assumingMemoryBound(to: Int32.self),
+            output: memory(layouts.output.byteCount))
+        scratch = memory(scan.chunkBytes)
+    }
+
+    func run() {
+        scan.reset(buffers.state)
+        scan.run(isa: .best, buffers, layouts, groups: 0..<scan.groups, tokens: 0..<tokens, scratch: scratch)
+    }
+}
+
+func floats(_ count: Int, _ range: ClosedRange<Float>) -> UnsafeMutablePointer<Float> {
+    let result = memory(4 * count).assumingMemoryBound(to: Float.self)
+    for i in 0..<count { result[i] = Float.random(in: range) }
+    return result
+}
+
+let rates = floats(channels * states, 0...1)
+for i in 0..<(channels * states) { rates[i] = -Float(i / channels + 1) }
+var float = float_scan(
+    x: floats(tokens * channels, -1...1), dt: floats(tokens * channels, 0.005...0.05), A: rates,
+    B: floats(tokens * states, -1...1), C: floats(tokens * states, -1...1),
+    state: floats(channels * states, 0...0), y: floats(tokens * channels, 0...0),
+    tokens: Int32(tokens), channels: Int32(channels), states: Int32(states))
+
+// MARK: KAN
+
+/// u8 codes to u8 codes: basis (8 splines and a SiLU per input), then one pointwise convolution.
+struct IntegerKAN {
+    let basis = KANBasis(channels: channels, outputs: 9)
+    let conv = Conv3D(
+        inChannels: 9 * channels, outChannels: channels, kernel: Extent(cube: 1), dilation: Extent(cube: 1),
+        padding: Extent(cube: 0), inputZeroPoint: 0, outputZeroPoint: 128, outputElement: .u8)
+    let input = TensorLayout(channels: channels, extent: extent, element: .u8)
+    let expanded = TensorLayout(channels: 9 * channels, extent: extent, element: .u8)
+    let (source, middle, target, table, weights): (
+        UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer,
+        UnsafeMutableRawPointer
+    )
+    let parameters: UnsafeMutablePointer<mk_channel>
+
+    init() {
+        (source, middle, target) = (memory(input.byteCount), memory(expanded.byteCount), memory(input.byteCount))
+        for i in 0..<input.byteCount { source.storeBytes(of: UInt8.random(in: 0...255), toByteOffset: i, as: UInt8.self) }
+        (table, weights) = (memory(256 * 9), memory(conv.weightBytes))
+        for i in 0..<(256 * 9) { table.storeBytes(of: UInt8.random(in: 0...255), toByteOffset: i, as: UInt8.self) }
+        for i in 0..<conv.weightBytes { weights.storeBytes(of: Int8.random(in: -127...127), toByteOffset: i, as: Int8.self) }
+        parameters = .allocate(capacity: channels)
+        parameters.initialize(
+            repeating: mk_channel(bias: 0, multiplier: 1 << 30, shift: 45, reserved: 0), count: channels)
+    }
+
+    func run() {
+        basis.run(
+            table: table.assumingMemoryBound(to: UInt8.self), input: source, inputLayout: input, output: middle,
+            outputLayout: expanded, rows: 0..<extent.rows)
+        let buffers = Conv3DBuffers(
+            input: middle, output: target, weights: UnsafePointer(weights.assumingMemoryBound(to: Int8.self)),
+            channels: UnsafePointer(parameters), paddingRow: nil)
+        conv.run(
+            isa: .best, buffers: buffers, input: expanded, output: input, rows: 0..<extent.rows, outputExtent: extent)
+    }
+}
+
+let (scan, kan) = (IntegerScan(), IntegerKAN())
+var best: [String: Double] = [:]
+for _ in 0..<rounds {
+    let round = [
+        "scan": timed(scan.run), "kan": timed(kan.run),
+        "scan_avx512_f32": timed { if float_scan_avx512(&float, 128) == 0 { best["scan_avx512_f32"] = 0 } },
+        "scan_avx512_f32_whole": timed { _ = float_scan_avx512(&float, Int32(tokens)) },
+    ]
+    for (name, time) in round { best[name] = min(best[name] ?? .infinity, time) }
+}
+for _ in 0..<2 { best["scan_plain_f32"] = min(best["scan_plain_f32"] ?? .infinity, timed { float_scan_plain(&float) }) }
+let updates = Double(tokens * channels * states)
+print("{\"isa\": \"\(ISA.best.name)\", \"rounds\": \(rounds), \"state_updates\": \(Int(updates)),")
+print(" \"kan_edges\": \(tokens * channels * channels),")
+print(best.sorted { $0.key < $1.key }.map { " \"\($0.key)_ms\": \($0.value * 1e3)" }.joined(separator: ",\n"))
+print("}")
