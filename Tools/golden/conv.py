@@ -1,5 +1,5 @@
-"""Convolutions: u8 codes, int8 weights, one bias and requantizer per output channel. Outside the volume lies the input's zero
-point; the part of it in the sum, -zero_point · Σ w, has been folded into the bias."""
+"""Convolutions: u8 codes, int8 weights, a bias and a requantizer per output channel. Outside the volume lies the input's zero
+point; its part in the sum, -zero_point · Σ w, has been folded into the bias."""
 from itertools import product
 
 import numpy as np

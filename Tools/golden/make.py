@@ -2,8 +2,8 @@
 
     python -m golden.make FOLDER [--seed N] [--count K]      (from Tools)
 
-Each case is one safetensors file OP-INDEX.safetensors: the arguments that are arrays and the result `expected` as tensors, the
-op's name and the arguments that are numbers in the metadata.
+Each case is one file OP-INDEX.safetensors: the arguments that are arrays and the result `expected` as tensors, the op's name
+and the arguments that are numbers in the metadata.
 """
 import argparse
 import json
@@ -25,7 +25,7 @@ TYPES = {"uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32":
 
 
 def save(path, tensors, metadata):
-    """A safetensors file with its keys in the given order: the package writes metadata in one that changes from run to run."""
+    """A safetensors file with its keys in the given order, which the safetensors package changes from run to run."""
     header, data = {"__metadata__": metadata}, b""
     for name, values in tensors.items():
         content = values.astype(values.dtype.newbyteorder("<")).tobytes()
@@ -48,7 +48,7 @@ def main():
     parser = argparse.ArgumentParser(description="Writes golden vectors of every op.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--count", type=int, default=8, help="cases per op (default 8)")
+    parser.add_argument("--count", type=int, default=10, help="cases per op (default 10)")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     for names, models, cases in MODULES:

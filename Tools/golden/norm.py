@@ -56,7 +56,7 @@ def norm_scale(counts, sums, squares, gain, gain_shift, bias, epsilon, epsilon_s
 def norm(input, gain, gain_shift, bias, epsilon, epsilon_shift, *, groups, zero_point, output_bits, is_rectified):
     """Group normalization (instance normalization: as many groups as channels) of i16 [C, D, H, W] -> u8 or i16.
 
-    Statistics and epsilon are those of a group, the epsilon its first channel's; gain and bias [C] are each channel's own."""
+    A group has one set of statistics and the epsilon of its first channel; gain and bias [C] are each channel's own."""
     members = len(input) // groups
     codes = input.astype(np.int64).reshape(groups, -1)
     counts = np.full(groups, codes.shape[1])

@@ -32,8 +32,8 @@ def weights(rng, shape):
 
 
 def requantizers(rng, deviation, bits):
-    """multiplier and shift for accumulators of a standard deviation [C]: it becomes an eighth of the output codes, up to all of
-    them. Odd channels multiply by a power of two; some multipliers and shifts are at an end of their range."""
+    """multiplier and shift for accumulators of a standard deviation [C]: it becomes an eighth of the output codes, up to all
+    of them. Odd channels multiply by a power of two; some multipliers and shifts are at an end of their range."""
     count = len(deviation)
     multiplier = rng.integers(2**30, 2**31, count)
     multiplier[1::2] = 2**30
@@ -46,7 +46,7 @@ def requantizers(rng, deviation, bits):
 
 def channels(rng, weights, bits):
     """bias, multiplier and shift of the output channels of `weights` such that no accumulator can leave int32:
-    255 · Σ|w| + |bias| < 2^31. Most biases centre the sum, some are at that limit; those of odd channels are multiples of 64."""
+    255 · Σ|w| + |bias| < 2^31. Most biases centre the sum, some are at that limit; odd channels have multiples of 64."""
     rows = weights.astype(np.int64).reshape(len(weights), -1)
     deviation = 80 * np.sqrt((rows**2).sum(1))
     bias = (rng.normal(0, deviation) - 128 * rows.sum(1)).astype(np.int64)

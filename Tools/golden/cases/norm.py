@@ -16,7 +16,7 @@ def constants(rng, count, bits):
     """Gains of about half a range of output codes per deviation, with either sign; some are 0 or at the ends."""
     gain = rng.integers(2**29, 2**31, count) * rng.choice([-1, 1], count)
     gain_shift = 31 - (bits - 2) + rng.integers(-3, 4, count)
-    bias = rng.integers(-2**(bits + 15), 2**(bits + 15), count)
+    bias = rng.integers(-2**(bits + 14), 2**(bits + 14), count)
     epsilon, epsilon_shift = draw.log_uniform(rng, 1, 2**32, count), rng.integers(-32, 63, count)
     for values, ends in [(gain, [0, 1, 2**31 - 1, 1 - 2**31]), (gain_shift, [0, 62]), (bias, [0, 2**31 - 1, 1 - 2**31])]:
         odd_ones = rng.random(count) < 1 / 12
@@ -27,14 +27,16 @@ def constants(rng, count, bits):
 
 def norm(rng, index):
     bits = (8, 16)[index % 2]
-    members, groups = rng.choice([1, 1, 2, 3]), rng.integers(1, 6)
-    channels = constants(rng, members * groups, bits)
-    # Most often an epsilon below the largest variances, so that the spread decides.
-    common = rng.random(members * groups) < 0.8
-    channels["epsilon_shift"][common] = rng.integers(4, 40, members * groups)[common]
-    codes = spread_codes(rng, members * groups, draw.extent(rng, 200))
-    return {"input": codes, **channels, "groups": groups, "zero_point": draw.zero_point(rng) if bits == 8 else 0,
-            "output_bits": bits, "is_rectified": int(bits == 16 and index % 4 == 1)}
+    members, groups = (1, 2, 1, 3)[index % 4], rng.integers(1, 5)
+    count = members * groups
+    channels = constants(rng, count, bits)
+    # Most often an epsilon below most variances, so that the spread decides.
+    common = rng.random(count) < 0.8
+    channels["epsilon_shift"][common] = rng.integers(8, 40, count)[common]
+    codes = spread_codes(rng, groups, (members, *draw.extent(rng, 200)))
+    return {"input": codes.reshape(count, *codes.shape[2:]), **channels, "groups": groups,
+            "zero_point": draw.zero_point(rng) if bits == 8 else 0, "output_bits": bits,
+            "is_rectified": int(bits == 16 and index % 4 == 1)}
 
 
 def norm_scale(rng, index):
@@ -54,7 +56,7 @@ def narrow(rng, index):
     input = draw.codes(rng, (rng.integers(1, 10), *draw.extent(rng, 200)), 16)
     count = len(input)
     shift = rng.integers(1, 23, count)
-    # The ends of the input become 64 ... 512 codes; powers of two make ties.
+    # The ends of the input become 64 ... 1024 codes; powers of two make ties.
     exponent = np.minimum(shift + rng.integers(8, 12, count), 30)
     multiplier = (1 << exponent) + np.where(np.arange(count) % 2, 0, rng.integers(0, 1 << exponent))
     offset = (rng.integers(0, 256, count) << shift) + (1 << (shift - 1))
@@ -73,12 +75,12 @@ def layer_norm(rng, index):
     bias[1::2] |= 2**15  # half a code, a tie where all channels of a voxel are equal
     bias[1::2] &= -2**15
     bias[rng.random(channels) < 1 / 16] = rng.choice([2**31 - 1, -2**31])
-    epsilon = draw.log_uniform(rng, 1, 2**48) if index % 3 else 1
+    epsilon, zero_point = draw.log_uniform(rng, 1, 2**48) if index % 3 else 1, draw.zero_point(rng)
     if channels == 2:
         # Two opposite codes normalize to ±1 or just below, where the last bits of the root decide (at 2^14 its last one),
         # and the largest gain shows it.
         voxels[:, 0] = np.where(rng.random(len(voxels)) < 0.5, 2**14, voxels[:, 0])
         voxels[:, 1] = -np.maximum(voxels[:, 0], -32767)
-        gain[:], bias[:], epsilon = 2**31 - 1, [-2**31, 2**31 - 1], 1
+        gain[:], bias[:], epsilon, zero_point = 2**31 - 1, [-2**31, 2**31 - 1], 1, 100
     return {"input": np.ascontiguousarray(voxels.T).reshape(channels, *size), "gain": gain.astype(np.int32),
-            "bias": bias.astype(np.int32), "epsilon": epsilon, "zero_point": draw.zero_point(rng)}
+            "bias": bias.astype(np.int32), "epsilon": epsilon, "zero_point": zero_point}
