@@ -238,3 +238,17 @@ struct SeededGenerator: RandomNumberGenerator {
         return z ^ z >> 31
     }
 }
+
+/// A safetensors file of float32 tensors.
+func safetensors(_ tensors: [NamedTensor]) -> [UInt8] {
+    var data: [UInt8] = []
+    var entries: [String] = []
+    for tensor in tensors {
+        let start = data.count
+        for value in tensor.values { withUnsafeBytes(of: value.bitPattern.littleEndian) { data += $0 } }
+        entries.append(
+            "\"\(tensor.name)\":{\"dtype\":\"F32\",\"shape\":\(tensor.shape),\"data_offsets\":[\(start),\(data.count)]}"
+        )
+    }
+    return safetensors("{" + entries.joined(separator: ",") + "}", data)
+}

@@ -43,6 +43,68 @@ enum KMambaGolden {
     }
 }
 
+@Suite struct KMambaNameTests {
+    /// The golden network under SegMamba's and efficient-kan's names, from a wrapped module: the same graph.
+    @Test func otherNamesGiveTheSameGraph() throws {
+        let original = try Checkpoint.read(path: KMambaGolden.folder.appending(path: "model.safetensors").path)
+        let renamed = original.tensors.map { tensor in
+            NamedTensor(name: "module." + Self.segMamba(tensor.name), shape: tensor.shape, values: tensor.values)
+        }
+        #expect(renamed.contains { $0.name == "module.vit.stages.2.0.mamba.A_b_log" })
+        #expect(renamed.contains { $0.name == "module.decoder3.conv_block.conv2.conv.weight" })
+        let checkpoint = try Checkpoint.read(bytes: safetensors(renamed), path: "renamed.safetensors")
+        let config = try ModelConfig(
+            path: KMambaGolden.folder.appending(path: "model.json").path, fallbackName: "tiny")
+        let graph = try NetworkImporter.network(checkpoint: checkpoint, config: config).graph
+        #expect(graph.nodes == (try KMambaGolden.network().graph.nodes))
+    }
+
+    @Test func twoTensorsForOneNameAreRefused() throws {
+        let original = try Checkpoint.read(path: KMambaGolden.folder.appending(path: "model.safetensors").path)
+        let head = try #require(original["head.bias"])
+        let twin = NamedTensor(name: "out.conv.conv.bias", shape: head.shape, values: head.values)
+        let checkpoint = try Checkpoint.read(
+            bytes: safetensors(original.tensors + [twin]), path: "twice.safetensors")
+        let config = try ModelConfig(
+            path: KMambaGolden.folder.appending(path: "model.json").path, fallbackName: "tiny")
+        #expect {
+            _ = try NetworkImporter.network(checkpoint: checkpoint, config: config)
+        } throws: {
+            "\($0)".contains("head.bias and out.conv.conv.bias both stand for head.bias")
+        }
+    }
+
+    private static func segMamba(_ name: String) -> String {
+        var parts = name.split(separator: ".").map(String.init)
+        if parts[0] == "stem" { return "vit.downsample_layers.0.0." + parts[1] }
+        if parts[0] == "head" { return "out.conv.conv." + parts[1] }
+        if parts[0] == "stages" {
+            let stage = parts[1]
+            switch parts[2] {
+            case "down": return "vit.downsample_layers.\(stage).\(parts[3] == "norm" ? 0 : 1).\(parts[4])"
+            case "gsc":
+                let number = parts[3].last! == "1" ? "" : String(parts[3].last!)
+                return "vit.gscs.\(stage).\(parts[3].hasPrefix("conv") ? "proj" : "norm")\(number).\(parts[4])"
+            case "out_norm": return "vit.norm\(stage).\(parts[3])"
+            default:
+                if parts[4] == "mixer" { parts[4] = "mamba" }
+                if parts[4] == "kan", let number = Int(parts[5].dropFirst(2)), parts[5].hasPrefix("fc") {
+                    parts.replaceSubrange(5...5, with: ["layers", "\(number - 1)"])
+                }
+                return "vit.stages.\(stage).\(parts[3])." + parts[4...].joined(separator: ".")
+            }
+        }
+        let at = parts[0] == "full" ? 1 : 2
+        let decoder = "decoder" + (parts[0] == "full" ? "1" : "\(Int(parts[1])! + 2)")
+        switch parts[at] {
+        case "up": return "\(decoder).transp_conv.conv.weight"
+        case "res" where parts[at + 1].hasPrefix("conv"): return "\(decoder).conv_block.\(parts[at + 1]).conv.weight"
+        case "res": return "\(decoder).conv_block.\(parts[at + 1]).\(parts[at + 2])"
+        default: return name
+        }
+    }
+}
+
 @Suite struct KANBasisTests {
     /// Cox-de Boor recursion on the extended uniform knots.
     private func coxDeBoor(_ k: Int, _ degree: Int, _ x: Double, _ knot: (Int) -> Double) -> Double {

@@ -93,7 +93,7 @@ extension KMambaImporter {
         let base = try tensor("\(name).base_weight", [channels, channels])
         let weight = try tensor("\(name).spline_weight", [channels, channels, splines])
         let scaler =
-            checkpoint["\(name).spline_scaler"] == nil
+            !has("\(name).spline_scaler")
             ? [Float](repeating: 1, count: channels * channels)
             : try tensor("\(name).spline_scaler", [channels, channels])
         try checkGrid("\(name).grid", channels, basis)
@@ -113,7 +113,7 @@ extension KMambaImporter {
 
     /// One table serves every edge only while the knots are uniform.
     private mutating func checkGrid(_ name: String, _ channels: Int, _ basis: KANBasis) throws(ImportError) {
-        guard checkpoint[name] != nil else { return }
+        guard has(name) else { return }
         let knots = basis.grid + 7
         for (index, knot) in try tensor(name, [channels, knots]).enumerated() {
             let expected = -1 + Double(index % knots - 3) * basis.cell

@@ -9,18 +9,33 @@ public struct KMambaImporter {
     let checkpoint: Checkpoint
     let config: KMambaConfig
     var graph: FloatGraph
-    private var used: Set<String> = []
+    /// Position in the checkpoint by the name that is asked for.
+    private let positions: [String: Int]
+    private var used: Set<Int> = []
 
     /// - Throws: `malformed` when tensors are missing, left over, or contradict the configuration; `unsupported` for spline
     ///   grids that are not uniform.
     public static func graph(checkpoint: Checkpoint, config: KMambaConfig) throws(ImportError) -> FloatGraph {
+        var positions: [String: Int] = [:]
+        for (index, tensor) in checkpoint.tensors.enumerated() {
+            let name = KMambaNames.canonical(tensor.name)
+            if let other = positions.updateValue(index, forKey: name) {
+                throw ImportError(
+                    .malformed, checkpoint.path,
+                    "tensors \(checkpoint.tensors[other].name) and \(tensor.name) both stand for \(name)")
+            }
+        }
         var importer = KMambaImporter(
-            checkpoint: checkpoint, config: config, graph: FloatGraph(inputChannels: config.inChannels))
+            checkpoint: checkpoint, config: config, graph: FloatGraph(inputChannels: config.inChannels),
+            positions: positions)
         try importer.build()
         return importer.graph
     }
 
-    private init(checkpoint: Checkpoint, config: KMambaConfig, graph: FloatGraph) {
+    private init(
+        checkpoint: Checkpoint, config: KMambaConfig, graph: FloatGraph, positions: [String: Int]
+    ) {
+        self.positions = positions
         self.checkpoint = checkpoint
         self.config = config
         self.graph = graph
@@ -110,15 +125,20 @@ public struct KMambaImporter {
     }
 
     mutating func tensor(_ name: String, _ shape: [Int]) throws(ImportError) -> [Float] {
-        guard let found = checkpoint[name] else { throw fail("tensor \(name) is missing") }
-        guard found.shape == shape else { throw fail("tensor \(name) has shape \(found.shape) (must be \(shape))") }
-        used.insert(name)
+        guard let position = positions[name] else { throw fail("tensor \(name) is missing") }
+        let found = checkpoint.tensors[position]
+        guard found.shape == shape else {
+            throw fail("tensor \(found.name) has shape \(found.shape) (must be \(shape))")
+        }
+        used.insert(position)
         return found.values
     }
 
+    func has(_ name: String) -> Bool { positions[name] != nil }
+
     /// The tensor, or `count` times `value` where the checkpoint leaves it out (norms without affine part).
     mutating func tensor(_ name: String, count: Int, otherwise value: Float) throws(ImportError) -> [Float] {
-        checkpoint[name] == nil ? [Float](repeating: value, count: count) : try tensor(name, [count])
+        !has(name) ? [Float](repeating: value, count: count) : try tensor(name, [count])
     }
 
     mutating func conv(
@@ -166,9 +186,10 @@ public struct KMambaImporter {
 
     /// Heads of the training loss have no place in inference; anything else that is left over is a mistake.
     private func finish() throws(ImportError) {
-        let leftovers = checkpoint.tensors.map(\.name).filter {
-            !used.contains($0) && !$0.hasSuffix("num_batches_tracked") && !$0.hasPrefix("aux.")
-        }
+        let leftovers = checkpoint.tensors.enumerated().filter { index, tensor in
+            !used.contains(index) && !tensor.name.hasSuffix("num_batches_tracked")
+                && !KMambaNames.canonical(tensor.name).hasPrefix("aux.")
+        }.map(\.element.name)
         guard leftovers.isEmpty else {
             let shown = leftovers.prefix(5).joined(separator: ", ")
             throw fail("\(leftovers.count) tensors are not used by the configuration: \(shown)")
