@@ -79,9 +79,9 @@ class Run:
         self.step += 1
 
 
-def open_head(options, setup, name):
+def open_head(options, setup, name, neck=None):
     groups = [label["from"] for label in setup["labels"]] if setup["task"] == "anatomy" else None
-    return load_head(options.data, name, groups)
+    return load_head(options.data, name, groups, neck)
 
 
 def held_out(options, setup, patch):
@@ -106,7 +106,9 @@ def report(scores, step):
 
 def train(run):
     options, limit = run.options, run.options.minutes * 60
-    heads = [open_head(options, run.setup, name) for name in run.setup["heads"] if name != options.validate]
+    names = [name for name in run.setup["heads"] if name != options.validate]
+    heads = [open_head(options, run.setup, name) for name in names]
+    heads += [open_head(options, run.setup, name, neck) for neck in range(run.setup.get("necks", 0)) for name in names]
     cases = held_out(options, run.setup, run.net.config.patch) if options.validate else []
     last, next_check = time.time(), run.spent + options.every * 60
     while run.spent < limit:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from augment import (augment_intensity, lower_resolution, sample, sampling_grid, smooth_field, uniform)
+from augment import (augment_intensity, lower_resolution, sample, sampling_grid, smooth_field, uniform,
+                     with_neck)
 from meshnet import normalize
 
 IMAGES = {"ch2": "train/ch2_conformed.nii.gz", "icbm152": "train/icbm152_conformed.nii.gz",
@@ -23,13 +24,19 @@ def load_volume(path):
 
 
 def some(positions):
-    return positions[torch.linspace(0, len(positions) - 1, min(len(positions), 3000)).long()]
+    return positions[torch.linspace(0, len(positions) - 1, min(len(positions), 3000), dtype=torch.float64).long()]
 
 
-def load_head(folder, name, groups=None):
-    """groups: lists of teacher classes that become 1, 2, ...; without it the 18 classes stay."""
+def load_head(folder, name, groups=None, neck=None):
+    """groups: lists of teacher classes that become 1, 2, ...; without it the 18 classes stay. neck: seed of made-up anatomy
+    below heads that end under the cerebellum."""
     image = normalize(load_volume(os.path.join(folder, IMAGES[name])))
     labels = load_volume(os.path.join(folder, f"train/{name}_labels18.nii.gz")).to(torch.uint8)
+    if neck is not None:
+        lowest = ((image > 0.1).float().mean((0, 1)) > 0.02).nonzero()[0].item()
+        image, labels = image[:, :, lowest:], labels[:, :, lowest:]
+        image, _ = with_neck(image, (labels > 0).float(), neck)
+        labels = F.pad(labels, (image.shape[2] - labels.shape[2], 0))
     outside = (labels == 0) & (image > 0.06)
     tissue = ((image * 4).clamp(0, 3).to(torch.uint8) + 1) * outside
     places = {}
@@ -55,7 +62,7 @@ def chance(generator, probability):
 
 def crop_grid(generator, head, size):
     """Mostly around a voxel of a random class, so that small structures come up often enough."""
-    place = pick(generator, list(head["places"])) if chance(generator, 0.85) else 0
+    place = pick(generator, list(head["places"])) if chance(generator, 0.7) else 0
     centre = pick(generator, head["places"][place]).float() + (torch.rand(3, generator=generator) - 0.5) * 32
     return sampling_grid(generator, head["labels"].shape, size, centre)
 
