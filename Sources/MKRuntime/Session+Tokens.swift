@@ -26,12 +26,12 @@ extension Session {
                 input: input, inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
         case .depthwise:
             unsafe file.depthwise(op).run(
-                weights: file.weights(op), channels: file.channels(op), input: input, inputLayout: inputLayout,
-                output: output, outputLayout: layout, rows: rows)
+                isa: isa, weights: file.weights(op), channels: file.channels(op), input: input,
+                inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
         case .tokenConv:
             unsafe file.tokenConv(op).run(
-                weights: file.weights(op), channels: file.channels(op), input: input, inputLayout: inputLayout,
-                output: output, outputLayout: layout, rows: rows)
+                isa: isa, weights: file.weights(op), channels: file.channels(op), input: input,
+                inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
         case .kanBasis:
             unsafe file.kanBasis(op).run(
                 table: file.table(op), input: input, inputLayout: inputLayout, output: output, outputLayout: layout,
