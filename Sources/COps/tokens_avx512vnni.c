@@ -8,5 +8,6 @@
 #define MK_ISA(name) name##_avx512vnni
 #include "quads.h"
 #include "depthwise_body.h"
+#include "pointwise_body.h"
 #pragma clang attribute pop
 #endif

@@ -43,3 +43,32 @@ MKV mkv_acc mkv_join_u8(mkv_acc a, mkv_acc b, mkv_acc c, mkv_acc d) {
     _mm256_castps_si256(_mm256_shuffle_ps( \
         _mm256_castsi256_ps(_mm256_packs_epi32(a, b)), _mm256_castsi256_ps(_mm256_packs_epi32(c, d)), \
         (part) ? 0xDD : 0x88))
+
+// Tables of 256 bytes. `vpshufb` looks up 16 bytes by the low four bits of a signed byte and gives 0 for a negative one.
+// With 16 · k subtracted, saturating, the codes below 16 · k are negative; the others look up the difference (exclusive or)
+// of part k to part k - 1, and the differences up to a code's own part make that part. Codes from 128 on are negative: they
+// take the second half of the parts with their top bit flipped.
+typedef struct { __m256i part[16]; } mkv_table;
+MKV mkv_table mkv_table_from(const uint8_t *p) {
+    mkv_table t;
+#pragma unroll
+    for (int k = 0; k < 16; k++) {
+        t.part[k] = mkv_repeat(p + 16 * k);
+        if (k & 7) t.part[k] = _mm256_xor_si256(t.part[k], mkv_repeat(p + 16 * (k - 1)));
+    }
+    return t;
+}
+MKV mkv_acc mkv_lookup(const mkv_table *t, mkv_acc x) {
+    const __m256i step = _mm256_set1_epi8(16);
+    __m256i low = x, high = _mm256_xor_si256(x, _mm256_set1_epi8((char)0x80)), y = _mm256_setzero_si256();
+#pragma unroll
+    for (int k = 0; k < 8; k++) {
+        y = _mm256_xor_si256(y, _mm256_shuffle_epi8(t->part[k], low));
+        y = _mm256_xor_si256(y, _mm256_shuffle_epi8(t->part[8 + k], high));
+        low = _mm256_subs_epi8(low, step);
+        high = _mm256_subs_epi8(high, step);
+    }
+    return y;
+}
+
+MKV mkv_acc mkv_adds16(mkv_acc a, mkv_acc b) { return _mm256_adds_epi16(a, b); }

@@ -19,7 +19,7 @@ extension Session {
                 output: output, outputLayout: layout, rows: rows)
         case .addWide:
             unsafe AddWide().run(
-                a: input, layoutA: inputLayout, b: arena + step.inputs[1], layoutB: step.inputLayouts[1],
+                isa: isa, a: input, layoutA: inputLayout, b: arena + step.inputs[1], layoutB: step.inputLayouts[1],
                 output: output, outputLayout: layout, rows: rows)
         case .depthToSpace:
             unsafe file.depthToSpace(op).run(

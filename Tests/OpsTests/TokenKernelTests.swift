@@ -108,4 +108,29 @@ import Testing
             }
         }
     }
+
+    @Test(arguments: cases) func lookup(_ test: Case) {
+        var generator = SplitMix64(UInt64(test.width))
+        // A permutation: no entry can stand in for another.
+        let table = (0...255).map(UInt8.init).shuffled(using: &generator)
+        let input = test.noise(test.layout(.u8), &generator)
+        expectEqual(test.layout(.u8, isOutput: true)) { isa, output in
+            Lookup().run(
+                isa: isa, table: table, input: input.base, inputLayout: input.layout, output: output.base,
+                outputLayout: output.layout, zeroPoint: test.zeroPointOut, rows: 0..<test.extent.rows)
+        }
+    }
+
+    /// Both in a buffer of its own and in that of an input.
+    @Test(arguments: cases, [false, true]) func addWide(_ test: Case, _ inPlace: Bool) {
+        var generator = SplitMix64(UInt64(test.width))
+        let a = test.noise(test.layout(.i16), &generator)
+        let b = test.noise(test.layout(.i16, isOutput: true), &generator)
+        expectEqual(test.layout(.i16, isOutput: true)) { isa, output in
+            if inPlace { forEachVoxel(b.layout) { output[$0, $1, $2, $3] = b[$0, $1, $2, $3] } }
+            AddWide().run(
+                isa: isa, a: a.base, layoutA: a.layout, b: inPlace ? output.base : b.base, layoutB: b.layout,
+                output: output.base, outputLayout: output.layout, rows: 0..<test.extent.rows)
+        }
+    }
 }

@@ -63,8 +63,8 @@ import Testing
             expected[c, z, y, x] = min(max(a[c, z, y, x] + b[c, z, y, x], -32768), 32767)
         }
         AddWide().run(
-            a: a.base, layoutA: layout, b: b.base, layoutB: layout, output: a.base, outputLayout: layout,
-            rows: 0..<layout.extent.rows)
+            isa: .portable, a: a.base, layoutA: layout, b: b.base, layoutB: layout, output: a.base,
+            outputLayout: layout, rows: 0..<layout.extent.rows)
         forEachVoxel(layout) { c, z, y, x in #expect(a[c, z, y, x] == expected[c, z, y, x]) }
     }
 

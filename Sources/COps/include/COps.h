@@ -90,3 +90,17 @@ typedef void mk_depthwise_kernel(const mk_depthwise *conv, const mk_tap *taps, u
                                  int32_t width);
 mk_depthwise_kernel mk_depthwise_avx2;
 mk_depthwise_kernel mk_depthwise_avx512vnni;
+
+// The ops below do one row of `width` words in `blocks` blocks, `*_stride` bytes apart; they read and write nothing else.
+
+// u8 codes through a table of 256. The output may be the input.
+typedef void mk_lookup_kernel(const uint8_t *table, const uint8_t *input, ptrdiff_t input_stride, uint8_t *output,
+                              ptrdiff_t output_stride, int32_t width, int32_t blocks);
+mk_lookup_kernel mk_lookup_avx2;
+mk_lookup_kernel mk_lookup_avx512vnni;
+
+// Saturated sums of i16 words. The output may be an input.
+typedef void mk_add_wide_kernel(const uint8_t *a, ptrdiff_t a_stride, const uint8_t *b, ptrdiff_t b_stride, uint8_t *output,
+                                ptrdiff_t output_stride, int32_t width, int32_t blocks);
+mk_add_wide_kernel mk_add_wide_avx2;
+mk_add_wide_kernel mk_add_wide_avx512vnni;
