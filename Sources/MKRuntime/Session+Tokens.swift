@@ -19,19 +19,19 @@ extension Session {
                 output: output, outputLayout: layout, rows: rows)
         case .addWide:
             unsafe AddWide().run(
-                a: input, layoutA: inputLayout, b: arena + step.inputs[1], layoutB: step.inputLayouts[1],
+                isa: isa, a: input, layoutA: inputLayout, b: arena + step.inputs[1], layoutB: step.inputLayouts[1],
                 output: output, outputLayout: layout, rows: rows)
         case .depthToSpace:
             unsafe file.depthToSpace(op).run(
                 input: input, inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
         case .depthwise:
             unsafe file.depthwise(op).run(
-                weights: file.weights(op), channels: file.channels(op), input: input, inputLayout: inputLayout,
-                output: output, outputLayout: layout, rows: rows)
+                isa: isa, weights: file.weights(op), channels: file.channels(op), input: input,
+                inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
         case .tokenConv:
             unsafe file.tokenConv(op).run(
-                weights: file.weights(op), channels: file.channels(op), input: input, inputLayout: inputLayout,
-                output: output, outputLayout: layout, rows: rows)
+                isa: isa, weights: file.weights(op), channels: file.channels(op), input: input,
+                inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
         case .kanBasis:
             unsafe file.kanBasis(op).run(
                 table: file.table(op), input: input, inputLayout: inputLayout, output: output, outputLayout: layout,

@@ -165,8 +165,8 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
                 outputExtent: layout.extent)
         case .lookup:
             unsafe Lookup().run(
-                table: file.table(op), input: arena + step.inputs[0], inputLayout: inputs[0], output: output,
-                outputLayout: layout, zeroPoint: zeroPoint, rows: rows)
+                isa: isa, table: file.table(op), input: arena + step.inputs[0], inputLayout: inputs[0],
+                output: output, outputLayout: layout, zeroPoint: zeroPoint, rows: rows)
         case .add:
             unsafe file.add(op).run(
                 a: arena + step.inputs[0], layoutA: inputs[0], b: arena + step.inputs[1], layoutB: inputs[1],

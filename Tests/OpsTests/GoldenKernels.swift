@@ -86,7 +86,7 @@ enum GoldenKernels {
         let weights = blocked(
             try test.values("weights"), taps: conv.kernel.voxels, bytes: conv.weightBytes, index: conv.weightIndex)
         conv.run(
-            weights: weights, channels: try test.channels(), input: input.base, inputLayout: input.layout,
+            isa: isa, weights: weights, channels: try test.channels(), input: input.base, inputLayout: input.layout,
             output: output.base, outputLayout: output.layout, rows: 0..<output.layout.extent.rows)
         return codes(output, test)
     }
@@ -102,7 +102,7 @@ enum GoldenKernels {
         let weights = blocked(
             try test.values("weights"), taps: conv.taps, bytes: conv.weightBytes, index: conv.weightIndex)
         conv.run(
-            weights: weights, channels: try test.channels(), input: input.base, inputLayout: input.layout,
+            isa: isa, weights: weights, channels: try test.channels(), input: input.base, inputLayout: input.layout,
             output: output.base, outputLayout: output.layout, rows: 0..<output.layout.extent.rows)
         return codes(output, test)
     }
@@ -141,7 +141,7 @@ extension GoldenKernels {
     private static func addWide(_ test: GoldenCase, _ isa: ISA) throws -> [Int] {
         let (a, b, output) = try (test.input("a"), test.input("b"), test.output())
         AddWide().run(
-            a: a.base, layoutA: a.layout, b: b.base, layoutB: b.layout, output: output.base,
+            isa: isa, a: a.base, layoutA: a.layout, b: b.base, layoutB: b.layout, output: output.base,
             outputLayout: output.layout, rows: 0..<output.layout.extent.rows)
         return codes(output, test)
     }
@@ -166,7 +166,7 @@ extension GoldenKernels {
     private static func lookup(_ test: GoldenCase, _ isa: ISA) throws -> [Int] {
         let (input, output) = try (test.input(), test.output())
         Lookup().run(
-            table: try test.values("table"), input: input.base, inputLayout: input.layout, output: output.base,
+            isa: isa, table: try test.values("table"), input: input.base, inputLayout: input.layout, output: output.base,
             outputLayout: output.layout, zeroPoint: 0, rows: 0..<output.layout.extent.rows)
         return codes(output, test)
     }

@@ -19,7 +19,7 @@ import Testing
         let output = TestTensor(layout, zeroPoint: 0)
         table.withUnsafeBufferPointer {
             Lookup().run(
-                table: $0.baseAddress!, input: input.base, inputLayout: layout, output: output.base,
+                isa: .portable, table: $0.baseAddress!, input: input.base, inputLayout: layout, output: output.base,
                 outputLayout: layout, zeroPoint: 9, rows: 0..<layout.extent.rows)
         }
         #expect(output.guardsIntact)

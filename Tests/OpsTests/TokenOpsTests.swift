@@ -63,8 +63,8 @@ import Testing
             expected[c, z, y, x] = min(max(a[c, z, y, x] + b[c, z, y, x], -32768), 32767)
         }
         AddWide().run(
-            a: a.base, layoutA: layout, b: b.base, layoutB: layout, output: a.base, outputLayout: layout,
-            rows: 0..<layout.extent.rows)
+            isa: .portable, a: a.base, layoutA: layout, b: b.base, layoutB: layout, output: a.base,
+            outputLayout: layout, rows: 0..<layout.extent.rows)
         forEachVoxel(layout) { c, z, y, x in #expect(a[c, z, y, x] == expected[c, z, y, x]) }
     }
 
@@ -102,8 +102,8 @@ import Testing
         let channels = parameters(6, &generator)
         let output = TestTensor(TensorLayout(channels: 6, extent: extent, element: element, padX: 1), zeroPoint: 0)
         conv.run(
-            weights: weights, channels: channels, input: input.base, inputLayout: input.layout, output: output.base,
-            outputLayout: output.layout, rows: 0..<extent.rows)
+            isa: .portable, weights: weights, channels: channels, input: input.base, inputLayout: input.layout,
+            output: output.base, outputLayout: output.layout, rows: 0..<extent.rows)
         #expect(output.guardsIntact)
         forEachVoxel(output.layout) { c, z, y, x in
             var sum = Int(channels[c].bias)
@@ -133,8 +133,8 @@ import Testing
         let channels = parameters(5, &generator)
         let output = TestTensor(TensorLayout(channels: 5, extent: extent, element: .u8), zeroPoint: 0)
         conv.run(
-            weights: weights, channels: channels, input: input.base, inputLayout: input.layout, output: output.base,
-            outputLayout: output.layout, rows: 0..<extent.rows)
+            isa: .portable, weights: weights, channels: channels, input: input.base, inputLayout: input.layout,
+            output: output.base, outputLayout: output.layout, rows: 0..<extent.rows)
         #expect(output.guardsIntact)
         forEachVoxel(output.layout) { c, z, y, x in
             let t = (z * extent.height + y) * extent.width + x

@@ -1,5 +1,10 @@
 import Ops
 
+/// What a tensor is filled with: anything, or what saturates.
+public enum Noise: CaseIterable, Sendable {
+    case uniform, extreme, lowest, highest
+}
+
 /// A blocked tensor in memory of its own with guard bytes on both sides: a kernel that writes outside is seen.
 public final class TestTensor {
     public static let guardByte: UInt8 = 0xA5
@@ -58,6 +63,32 @@ public final class TestTensor {
                 }
             }
         }
+    }
+
+    /// Fills everything, gaps, absent channels and slack included: a kernel may not depend on those.
+    public func fill(_ noise: Noise, _ generator: inout SplitMix64) {
+        for i in 0..<(layout.byteCount / 2) {
+            let random = UInt16.random(in: 0...0xFFFF, using: &generator)
+            let value: UInt16 =
+                switch noise {
+                case .uniform: random
+                case .extreme: [0x0000, 0xFFFF, 0x8000, 0x7FFF, 0x00FF, 0xFF00][Int(random) % 6]
+                case .lowest: layout.element == .u8 ? 0 : 0x8000
+                case .highest: layout.element == .u8 ? 0xFFFF : 0x7FFF
+                }
+            base.storeBytes(of: value, toByteOffset: 2 * i, as: UInt16.self)
+        }
+    }
+
+    /// The slack and the alignment bytes between blocks, which nobody writes.
+    public var unusedBytes: [UInt8] {
+        let used = layout.padX * 4 + layout.extent.rows * layout.rowPitch
+        var result: [UInt8] = []
+        for block in 0..<layout.blocks {
+            let end = block < layout.blocks - 1 ? layout.blockStride : layout.byteCount - block * layout.blockStride
+            result += UnsafeRawBufferPointer(start: base + block * layout.blockStride + used, count: end - used)
+        }
+        return result
     }
 
     /// All bytes of the tensor but the slack and the alignment bytes between blocks.

@@ -66,6 +66,45 @@ typedef void mk_norm_apply_kernel(const mk_affine *channels, int32_t real, const
 mk_norm_apply_kernel mk_norm_apply_avx2;
 mk_norm_apply_kernel mk_norm_apply_avx512vnni;
 
+// One tap of a row of a depthwise convolution: output x reads the word at left + 4 · x below `split`, that at right + 4 · x
+// from there on (channel block 0). Null stands for words outside the tensor, which hold the input's zero point.
+typedef struct mk_tap {
+    const uint8_t *left;
+    const uint8_t *right;
+    int32_t split;
+} mk_tap;
+
+typedef struct mk_depthwise {
+    const int8_t *weights;       // [channel/4][tap][4]
+    const mk_channel *channels;  // channel_count of them
+    ptrdiff_t input_stride;      // bytes to the same voxel of the next block
+    int32_t channel_count;
+    int32_t taps;  // 1 ... 343
+    int32_t input_zero_point;
+    int32_t output_zero_point;
+    int32_t wide;  // 0: u8 output; 1: i16 output; 2: i16 output, clamped at 0
+} mk_depthwise;
+
+// Writes one output row of `width` voxels for all channels; reads only words that a tap asks for.
+typedef void mk_depthwise_kernel(const mk_depthwise *conv, const mk_tap *taps, uint8_t *output, ptrdiff_t output_stride,
+                                 int32_t width);
+mk_depthwise_kernel mk_depthwise_avx2;
+mk_depthwise_kernel mk_depthwise_avx512vnni;
+
+// The ops below do one row of `width` words in `blocks` blocks, `*_stride` bytes apart; they read and write nothing else.
+
+// u8 codes through a table of 256. The output may be the input.
+typedef void mk_lookup_kernel(const uint8_t *table, const uint8_t *input, ptrdiff_t input_stride, uint8_t *output,
+                              ptrdiff_t output_stride, int32_t width, int32_t blocks);
+mk_lookup_kernel mk_lookup_avx2;
+mk_lookup_kernel mk_lookup_avx512vnni;
+
+// Saturated sums of i16 words. The output may be an input.
+typedef void mk_add_wide_kernel(const uint8_t *a, ptrdiff_t a_stride, const uint8_t *b, ptrdiff_t b_stride, uint8_t *output,
+                                ptrdiff_t output_stride, int32_t width, int32_t blocks);
+mk_add_wide_kernel mk_add_wide_avx2;
+mk_add_wide_kernel mk_add_wide_avx512vnni;
+
 // The selective scan (Sources/Ops/Scan): constants of 16 channels, as they stand in the `.mkq` file; behind them the
 // rates, `[pair of states][channel]`, two 16-bit words each.
 typedef struct mk_scan_group {

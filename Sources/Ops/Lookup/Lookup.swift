@@ -1,3 +1,5 @@
+import COps
+
 /// Table look-up: every unary activation on u8 codes (ELU, GELU, sigmoid, …) is `y = table[x]`.
 ///
 /// The 256 entries are computed by the converter in double precision and rounded once, so the error is output
@@ -11,21 +13,36 @@ public struct Lookup: Sendable {
     ///
     /// Bytes of absent channels go through the table too; nothing reads them.
     public func run(
-        table: UnsafePointer<UInt8>, input: UnsafeRawPointer, inputLayout: TensorLayout,
+        isa: ISA, table: UnsafePointer<UInt8>, input: UnsafeRawPointer, inputLayout: TensorLayout,
         output: UnsafeMutableRawPointer, outputLayout: TensorLayout, zeroPoint: UInt8, rows: Range<Int>
     ) {
-        let bytes = inputLayout.extent.width * 4
-        for block in 0..<inputLayout.blocks {
-            for row in rows {
-                let from = unsafe (input + inputLayout.rowOffset(block: block, z: 0, y: row))
-                    .assumingMemoryBound(to: UInt8.self)
-                let to = unsafe (output + outputLayout.rowOffset(block: block, z: 0, y: row))
-                    .assumingMemoryBound(to: UInt8.self)
-                for i in 0..<bytes {
-                    unsafe to[i] = table[Int(from[i])]
+        let width = Int32(truncatingIfNeeded: inputLayout.extent.width)
+        let blocks = Int32(truncatingIfNeeded: inputLayout.blocks)
+        let (strideIn, strideOut) = (inputLayout.blockStride, outputLayout.blockStride)
+        for row in rows {
+            let from = unsafe input + inputLayout.rowOffset(z: 0, y: row)
+            let to = unsafe output + outputLayout.rowOffset(z: 0, y: row)
+            switch isa {
+            #if arch(x86_64)
+                case .avx2: unsafe mk_lookup_avx2(table, from, strideIn, to, strideOut, width, blocks)
+                case .avx512vnni: unsafe mk_lookup_avx512vnni(table, from, strideIn, to, strideOut, width, blocks)
+            #endif
+            default:
+                for block in 0..<inputLayout.blocks {
+                    unsafe Self.portable(table, from + block * strideIn, to + block * strideOut, 4 * Int(width))
                 }
+            }
+            for block in 0..<inputLayout.blocks {
                 unsafe outputLayout.fillGapsAround(row: row, block: block, base: output, zeroPoint: zeroPoint)
             }
         }
+    }
+
+    private static func portable(
+        _ table: UnsafePointer<UInt8>, _ from: UnsafeRawPointer, _ to: UnsafeMutableRawPointer, _ bytes: Int
+    ) {
+        let from = unsafe from.assumingMemoryBound(to: UInt8.self)
+        let to = unsafe to.assumingMemoryBound(to: UInt8.self)
+        for i in 0..<bytes { unsafe to[i] = table[Int(from[i])] }
     }
 }

@@ -31,36 +31,80 @@ public struct TokenConv: Equatable, Sendable {
 
     /// Rows `rows` (row = z · height + y), and the gaps around them.
     public func run(
-        weights: UnsafePointer<Int8>, channels parameters: UnsafePointer<mk_channel>, input: UnsafeRawPointer,
-        inputLayout: TensorLayout, output: UnsafeMutableRawPointer, outputLayout: TensorLayout, rows: Range<Int>
+        isa: ISA, weights: UnsafePointer<Int8>, channels parameters: UnsafePointer<mk_channel>,
+        input: UnsafeRawPointer, inputLayout: TensorLayout, output: UnsafeMutableRawPointer,
+        outputLayout: TensorLayout, rows: Range<Int>
+    ) {
+        let kernelRow = unsafe DepthwiseRow(
+            weights: weights, channels: parameters, channelCount: channels, taps: taps,
+            inputStride: inputLayout.blockStride, inputZeroPoint: inputZeroPoint, outputZeroPoint: outputZeroPoint)
+        // A tap of the kernel reads from two rows at most.
+        let isPortable = isa == .portable || taps - 1 > inputLayout.extent.width
+        var sources = unsafe InlineArray<16, mk_tap>(repeating: mk_tap())
+        var span = unsafe sources.mutableSpan
+        unsafe span.withUnsafeMutableBufferPointer { sources in
+            for row in rows {
+                if isPortable {
+                    unsafe portableRow(weights, parameters, input, inputLayout, output, outputLayout, row)
+                } else {
+                    unsafe gatherTaps(row, input, inputLayout, into: sources)
+                    unsafe kernelRow.run(
+                        isa, taps: sources.baseAddress!, output: output + outputLayout.rowOffset(z: 0, y: row),
+                        layout: outputLayout)
+                }
+                for block in 0..<outputLayout.blocks {
+                    unsafe outputLayout.fillGapsAround(row: row, block: block, base: output, zeroPoint: outputZeroPoint)
+                }
+            }
+        }
+    }
+
+    /// Where the taps of output row `row` read: its own words, and at one end those of the row before or after it.
+    private func gatherTaps(
+        _ row: Int, _ input: UnsafeRawPointer, _ layout: TensorLayout, into sources: UnsafeMutableBufferPointer<mk_tap>
+    ) {
+        let width = layout.extent.width
+        func words(_ row: Int, _ shift: Int) -> UnsafePointer<UInt8>? {
+            guard row >= 0, row < layout.extent.rows else { return nil }
+            return unsafe (input + layout.rowOffset(z: 0, y: row) + 4 * shift).assumingMemoryBound(to: UInt8.self)
+        }
+        for tap in 0..<taps {
+            let back = taps - 1 - tap
+            unsafe sources[tap] =
+                isReversed
+                ? mk_tap(left: words(row, back), right: words(row + 1, back - width), split: Int32(width - back))
+                : mk_tap(left: words(row - 1, width - back), right: words(row, -back), split: Int32(back))
+        }
+    }
+
+    private func portableRow(
+        _ weights: UnsafePointer<Int8>, _ parameters: UnsafePointer<mk_channel>, _ input: UnsafeRawPointer,
+        _ inputLayout: TensorLayout, _ output: UnsafeMutableRawPointer, _ outputLayout: TensorLayout, _ row: Int
     ) {
         let width = outputLayout.extent.width
-        for row in rows {
-            for block in 0..<outputLayout.blocks {
-                let to = unsafe (output + outputLayout.rowOffset(block: block, z: 0, y: row))
-                    .assumingMemoryBound(to: UInt8.self)
-                for x in 0..<width {
-                    var sums = SIMD4<Int32>(repeating: 0)
-                    for tap in 0..<taps {
-                        let back = taps - 1 - tap
-                        let token = row * width + x + (isReversed ? back : -back)
-                        let codes = unsafe self.codes(token, block, input, inputLayout)
-                        let w = unsafe UnsafeRawPointer(weights + weightIndex(channel: block * 4, tap: tap))
-                            .loadUnaligned(as: SIMD4<Int8>.self)
-                        sums &+= codes &* SIMD4<Int32>(truncatingIfNeeded: w)
-                    }
-                    for lane in 0..<4 {
-                        let channel = block * 4 + lane
-                        guard channel < channels else {
-                            unsafe to[4 * x + lane] = 0
-                            continue
-                        }
-                        let p = unsafe parameters[channel]
-                        unsafe to[4 * x + lane] = Requantizer(multiplier: p.multiplier, shift: p.shift)
-                            .u8(p.bias &+ sums[lane], zeroPoint: Int32(outputZeroPoint))
-                    }
+        for block in 0..<outputLayout.blocks {
+            let to = unsafe (output + outputLayout.rowOffset(block: block, z: 0, y: row))
+                .assumingMemoryBound(to: UInt8.self)
+            for x in 0..<width {
+                var sums = SIMD4<Int32>(repeating: 0)
+                for tap in 0..<taps {
+                    let back = taps - 1 - tap
+                    let token = row * width + x + (isReversed ? back : -back)
+                    let codes = unsafe self.codes(token, block, input, inputLayout)
+                    let w = unsafe UnsafeRawPointer(weights + weightIndex(channel: block * 4, tap: tap))
+                        .loadUnaligned(as: SIMD4<Int8>.self)
+                    sums &+= codes &* SIMD4<Int32>(truncatingIfNeeded: w)
                 }
-                unsafe outputLayout.fillGapsAround(row: row, block: block, base: output, zeroPoint: outputZeroPoint)
+                for lane in 0..<4 {
+                    let channel = block * 4 + lane
+                    guard channel < channels else {
+                        unsafe to[4 * x + lane] = 0
+                        continue
+                    }
+                    let p = unsafe parameters[channel]
+                    unsafe to[4 * x + lane] = Requantizer(multiplier: p.multiplier, shift: p.shift)
+                        .u8(p.bias &+ sums[lane], zeroPoint: Int32(outputZeroPoint))
+                }
             }
         }
     }

@@ -1,0 +1,74 @@
+// The rest of the vocabulary for AVX2 (after vec_avx2.h): the steps of the token ops. Most of them work on "quads": the four
+// channels of a voxel lie in the four words of a 128-bit lane, so that every channel has constants of its own.
+
+MKV mkv_acc mkv_or(mkv_acc a, mkv_acc b) { return _mm256_or_si256(a, b); }
+MKV mkv_mask mkv_mask_without(mkv_mask m, mkv_mask out) { return _mm256_andnot_si256(out, m); }
+MKV mkv_acc mkv_fill(mkv_mask m, mkv_acc x) { return _mm256_and_si256(m, x); }
+MKV mkv_acc mkv_broadcast8(uint8_t x) { return _mm256_set1_epi8((char)x); }
+// Repeats 16 bytes in every 128-bit lane.
+MKV mkv_acc mkv_repeat(const void *p) { return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p)); }
+
+// Interleaving of the lower or upper half of every 128-bit lane.
+MKV mkv_acc mkv_zip8_low(mkv_acc a, mkv_acc b) { return _mm256_unpacklo_epi8(a, b); }
+MKV mkv_acc mkv_zip8_high(mkv_acc a, mkv_acc b) { return _mm256_unpackhi_epi8(a, b); }
+MKV mkv_acc mkv_zip16_low(mkv_acc a, mkv_acc b) { return _mm256_unpacklo_epi16(a, b); }
+MKV mkv_acc mkv_zip16_high(mkv_acc a, mkv_acc b) { return _mm256_unpackhi_epi16(a, b); }
+
+// Dot products over four taps.
+MKV mkv_in mkv_taps(mkv_acc x) { return mkv_split(x); }
+// Weights [tap][channel] of four taps as [channel][tap], repeated.
+MKV mkv_weight mkv_tap_weights(const void *p) {
+    const __m256i gather = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    __m256i x = _mm256_shuffle_epi8(mkv_repeat(p), gather);
+    mkv_weight r = { _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8), _mm256_srai_epi16(x, 8) };
+    return r;
+}
+
+// Requantization with a scale per lane; shift is that of mkv_requantizer less 32.
+typedef struct { __m256i multiplier, rounding, shift; } mkv_requant4;
+MKV mkv_acc mkv_requantize4(mkv_acc acc, mkv_requant4 q) {
+    __m256i even = _mm256_srli_epi64(_mm256_mul_epi32(acc, q.multiplier), 32);
+    __m256i odd = _mm256_mul_epi32(_mm256_srli_epi64(acc, 32), _mm256_srli_epi64(q.multiplier, 32));
+    __m256i high = _mm256_blend_epi32(even, odd, 0xAA);
+    return _mm256_srav_epi32(_mm256_add_epi32(high, q.rounding), q.shift);
+}
+
+// Four vectors of quads, the voxels in the order in which zipping leaves them -> one vector of words.
+MKV mkv_acc mkv_join_u8(mkv_acc a, mkv_acc b, mkv_acc c, mkv_acc d) {
+    return _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+}
+// The same as i16 words of channels 0, 1 (`part` 0) or 2, 3 (1); `part` is a literal.
+#define mkv_join_i16(a, b, c, d, part) \
+    _mm256_castps_si256(_mm256_shuffle_ps( \
+        _mm256_castsi256_ps(_mm256_packs_epi32(a, b)), _mm256_castsi256_ps(_mm256_packs_epi32(c, d)), \
+        (part) ? 0xDD : 0x88))
+
+// Tables of 256 bytes. `vpshufb` looks up 16 bytes by the low four bits of a signed byte and gives 0 for a negative one.
+// With 16 · k subtracted, saturating, the codes below 16 · k are negative; the others look up the difference (exclusive or)
+// of part k to part k - 1, and the differences up to a code's own part make that part. Codes from 128 on are negative: they
+// take the second half of the parts with their top bit flipped.
+typedef struct { __m256i part[16]; } mkv_table;
+MKV mkv_table mkv_table_from(const uint8_t *p) {
+    mkv_table t;
+#pragma unroll
+    for (int k = 0; k < 16; k++) {
+        t.part[k] = mkv_repeat(p + 16 * k);
+        if (k & 7) t.part[k] = _mm256_xor_si256(t.part[k], mkv_repeat(p + 16 * (k - 1)));
+    }
+    return t;
+}
+MKV mkv_acc mkv_lookup(const mkv_table *t, mkv_acc x) {
+    const __m256i step = _mm256_set1_epi8(16);
+    __m256i low = x, high = _mm256_xor_si256(x, _mm256_set1_epi8((char)0x80)), y = _mm256_setzero_si256();
+#pragma unroll
+    for (int k = 0; k < 8; k++) {
+        y = _mm256_xor_si256(y, _mm256_shuffle_epi8(t->part[k], low));
+        y = _mm256_xor_si256(y, _mm256_shuffle_epi8(t->part[8 + k], high));
+        low = _mm256_subs_epi8(low, step);
+        high = _mm256_subs_epi8(high, step);
+    }
+    return y;
+}
+
+MKV mkv_acc mkv_adds16(mkv_acc a, mkv_acc b) { return _mm256_adds_epi16(a, b); }

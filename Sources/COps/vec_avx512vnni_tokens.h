@@ -1,0 +1,61 @@
+// The rest of the vocabulary for AVX-512 with VNNI (after vec_avx512vnni.h), as in vec_avx2_tokens.h.
+
+MKV mkv_acc mkv_or(mkv_acc a, mkv_acc b) { return _mm512_or_si512(a, b); }
+MKV mkv_mask mkv_mask_without(mkv_mask m, mkv_mask out) { return (__mmask16)(m & ~out); }
+MKV mkv_acc mkv_fill(mkv_mask m, mkv_acc x) { return _mm512_maskz_mov_epi32(m, x); }
+MKV mkv_acc mkv_broadcast8(uint8_t x) { return _mm512_set1_epi8((char)x); }
+MKV mkv_acc mkv_repeat(const void *p) { return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)p)); }
+
+MKV mkv_acc mkv_zip8_low(mkv_acc a, mkv_acc b) { return _mm512_unpacklo_epi8(a, b); }
+MKV mkv_acc mkv_zip8_high(mkv_acc a, mkv_acc b) { return _mm512_unpackhi_epi8(a, b); }
+MKV mkv_acc mkv_zip16_low(mkv_acc a, mkv_acc b) { return _mm512_unpacklo_epi16(a, b); }
+MKV mkv_acc mkv_zip16_high(mkv_acc a, mkv_acc b) { return _mm512_unpackhi_epi16(a, b); }
+
+MKV mkv_in mkv_taps(mkv_acc x) { return x; }
+MKV mkv_weight mkv_tap_weights(const void *p) {
+    const __m512i gather = _mm512_broadcast_i32x4(
+        _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    return _mm512_shuffle_epi8(mkv_repeat(p), gather);
+}
+
+typedef struct { __m512i multiplier, rounding, shift; } mkv_requant4;
+MKV mkv_acc mkv_requantize4(mkv_acc acc, mkv_requant4 q) {
+    __m512i even = _mm512_mul_epi32(acc, q.multiplier);
+    __m512i odd = _mm512_mul_epi32(_mm512_srli_epi64(acc, 32), _mm512_srli_epi64(q.multiplier, 32));
+    __m512i high = _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
+    return _mm512_srav_epi32(_mm512_add_epi32(high, q.rounding), q.shift);
+}
+
+MKV mkv_acc mkv_join_u8(mkv_acc a, mkv_acc b, mkv_acc c, mkv_acc d) {
+    return _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+}
+#define mkv_join_i16(a, b, c, d, part) \
+    _mm512_castps_si512(_mm512_shuffle_ps( \
+        _mm512_castsi512_ps(_mm512_packs_epi32(a, b)), _mm512_castsi512_ps(_mm512_packs_epi32(c, d)), \
+        (part) ? 0xDD : 0x88))
+
+// Tables of 256 bytes. Byte permutes need VBMI, which the first CPUs with VNNI lack: the table is 128 words of two entries,
+// and the lowest bit of a code picks the byte.
+typedef struct { __m512i part[4]; } mkv_table;
+MKV mkv_table mkv_table_from(const uint8_t *p) {
+    mkv_table t;
+#pragma unroll
+    for (int k = 0; k < 4; k++) t.part[k] = _mm512_loadu_si512(p + 64 * k);
+    return t;
+}
+// Of codes in the lower bytes of words; the upper bytes of the result are anything.
+MKV __m512i mkv_lookup_words(const mkv_table *t, __m512i code) {
+    __m512i index = _mm512_srli_epi16(code, 1);
+    __m512i low = _mm512_permutex2var_epi16(t->part[0], index, t->part[1]);
+    __m512i high = _mm512_permutex2var_epi16(t->part[2], index, t->part[3]);
+    __m512i pair = _mm512_mask_blend_epi16(_mm512_test_epi16_mask(code, _mm512_set1_epi16(0x80)), low, high);
+    __m512i odd = _mm512_and_si512(code, _mm512_set1_epi16(1));
+    return _mm512_srlv_epi16(pair, _mm512_slli_epi16(odd, 3));
+}
+MKV mkv_acc mkv_lookup(const mkv_table *t, mkv_acc x) {
+    __m512i even = mkv_lookup_words(t, _mm512_and_si512(x, _mm512_set1_epi16(255)));
+    __m512i odd = mkv_lookup_words(t, _mm512_srli_epi16(x, 8));
+    return _mm512_mask_blend_epi8(0xAAAAAAAAAAAAAAAA, even, _mm512_slli_epi16(odd, 8));
+}
+
+MKV mkv_acc mkv_adds16(mkv_acc a, mkv_acc b) { return _mm512_adds_epi16(a, b); }
