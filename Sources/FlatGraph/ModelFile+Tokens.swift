@@ -31,7 +31,8 @@ extension ModelFile {
         let output = tensor(Int(op.output))
         return TokenConv(
             channels: Int(output.channels), taps: Int(op.kernel.2), isReversed: op.mode == 1,
-            inputZeroPoint: tensor(operand(op, 0)).zeroPoint, outputZeroPoint: output.zeroPoint)
+            inputZeroPoint: tensor(operand(op, 0)).zeroPoint, outputZeroPoint: output.zeroPoint,
+            outputElement: output.element ?? .u8)
     }
 
     public func kanBasis(_ op: OpRecord) -> KANBasis {

@@ -11,6 +11,7 @@ struct OpValidator {
         switch op.kind {
         case .conv3d: try conv3D()
         case .lookup: try lookup()
+        case .lookupWide: try lookupWide()
         case .add: try add()
         case .concat: try concat()
         case .argmax: try argmax()

@@ -238,6 +238,7 @@ public struct OpRecord: Equatable, Sendable {
         case scan = 13
         case gate = 14
         case narrow = 15
+        case lookupWide = 16
     }
 
     public var name = StringRef()
@@ -258,7 +259,7 @@ public struct OpRecord: Equatable, Sendable {
     public var weightsBytes: UInt64 = 0
     /// conv3d, depthwise, tokenConv, gate: first of `channels(output)` records of the channels section.
     public var channelOffset: UInt32 = 0
-    /// Byte offset in the tables section of 256 entries (lookup), of `NormChannel` records (groupNorm), of
+    /// Byte offset in the tables section of 256 entries (lookup), 4096 entries (lookupWide), of `NormChannel` records (groupNorm), of
     /// `LayerNorm.Channel` records (layerNorm), of `mk_affine` records (narrow), of the
     /// basis (kanBasis), of the scan's constants (scan), of 256 gate values (gate).
     public var tableOffset: UInt32 = 0

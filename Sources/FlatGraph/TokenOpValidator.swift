@@ -62,9 +62,16 @@ extension OpValidator {
         try checkTaps(conv.channels, taps: conv.kernel.voxels)
     }
 
+    func lookupWide() throws(ModelFileError) {
+        try requireOperands(1, storage: .i16)
+        try requireStorage(.u8)
+        try requireSameShape(input(0))
+        try requireTable(LookupWide.tableBytes, alignment: 1)
+    }
+
     func tokenConv() throws(ModelFileError) {
         try requireOperands(1, storage: .u8)
-        try requireStorage(.u8)
+        try require(output.storage != .labels, .badShape, "output storage", 3, 1)
         try requireSameShape(input(0))
         let conv = file.tokenConv(op)
         try require(TokenConv.tapRange.contains(conv.taps), .badValue, "taps", conv.taps, 16)

@@ -13,6 +13,10 @@ extension Session {
             unsafe file.narrow(op).apply(
                 isa: isa, affines: tablePointer(op, as: mk_affine.self), input: input, inputLayout: inputLayout,
                 output: output, outputLayout: layout, rows: rows)
+        case .lookupWide:
+            unsafe LookupWide().run(
+                isa: isa, table: file.table(op), input: input, inputLayout: inputLayout, output: output,
+                outputLayout: layout, zeroPoint: file.tensor(Int(op.output)).zeroPoint, rows: rows)
         case .layerNorm:
             unsafe file.layerNorm(op).run(
                 parameters: tablePointer(op, as: LayerNorm.Channel.self), input: input, inputLayout: inputLayout,

@@ -38,7 +38,8 @@ struct BiasCorrection {
                 for x in 0..<size.width {
                     let at =
                         ((2 * z + 1) * full.depth / (2 * size.depth) * full.height + (2 * y + 1) * full.height
-                            / (2 * size.height)) * full.width + (2 * x + 1) * full.width / (2 * size.width)
+                            / (2 * size.height))
+                        * full.width + (2 * x + 1) * full.width / (2 * size.width)
                     result.append((0..<input.channels).contains { input.values[$0 * full.count + at] != 0 })
                 }
             }

@@ -26,7 +26,10 @@ struct CodingChooser {
         for node in graph.nodes where !fused.contains(node.output) && node.op != .argmax && result[node.output] == nil {
             let value = node.output
             let members = groups.members(value)
-            let coding = members.count > 1 ? shared(members) : groups.wide.contains(value) ? wide(value) : narrow(node)
+            let coding =
+                members.count > 1
+                ? shared(members)
+                : groups.wide.contains(value) ? wide(value) : concatenated(node, result) ?? narrow(node)
             for member in members where !fused.contains(member) { result[member] = coding }
         }
         return result
@@ -37,10 +40,47 @@ struct CodingChooser {
         var result: [ValueID: ValueCoding] = [:]
         for node in graph.nodes {
             guard case .conv3d = node.op, groups.wide.contains(node.inputs[0]) else { continue }
+            guard !groups.isStateSpace else {
+                result[node.inputs[0]] = .centred(high: clipped(node.inputs[0]))
+                continue
+            }
             let range = rule.range(calibration.pooled(node.inputs[0]))
             result[node.inputs[0]] = .unsigned(low: range.low, high: range.high)
         }
         return result
+    }
+
+    // MARK: Channels side by side
+
+    /// Where concatenated channels keep a scale each, they share the zero point 128, and so do a rearrangement's.
+    private func concatenated(_ node: Node, _ known: [ValueID: ValueCoding]) -> ValueCoding? {
+        guard groups.isStateSpace else { return nil }
+        if node.op == .concat {
+            let scales = node.inputs.flatMap { input in
+                (0..<graph.channels[input]).map { known[input]!.scale($0) }
+            }
+            let most = scales.max()! * 127
+            return ValueCoding(scales: scales, zeroPoint: 128, low: -most, high: most)
+        }
+        let readers = graph.consumers(of: node.output).map { graph.nodes[$0] }
+        if let shuffle = readers.first(where: { $0.op == .depthToSpace }), readers.count == 1 {
+            // Channel `slot · channels + c` becomes channel c of one of eight places.
+            let one = clipped(shuffle.output)
+            return .centred(high: (0..<graph.channels[node.output]).map { one[$0 % one.count] })
+        }
+        if node.op == .depthToSpace { return .centred(high: clipped(node.output)) }
+        guard readers.contains(where: { $0.op == .concat }) else { return nil }
+        let high = clipped(node.output)
+        // A table serves all channels.
+        if case .activation = node.op { return .centred(high: high.map { _ in high.max() ?? 0 }) }
+        return .centred(high: high)
+    }
+
+    private func clipped(_ value: ValueID) -> [Float] {
+        (calibration.histograms[value] ?? []).map {
+            let range = rule.range($0)
+            return max(abs(range.low), abs(range.high))
+        }
     }
 
     // MARK: 16 bits
@@ -65,6 +105,10 @@ struct CodingChooser {
             return .wide(
                 high: [Float](repeating: Self.wideHeadroom * b, count: states)
                     + [Float](repeating: Self.wideHeadroom * c, count: states))
+        }
+        // An activation's table has 4096 entries for the range.
+        if consumers.contains(where: { if case .activation = $0 { true } else { false } }) {
+            return .wide(high: [Self.scoreHeadroom * most(calibration.pooled(value))])
         }
         // Instance normalization cancels the scale, so each channel has its own.
         if consumers.count == 1, case .groupNorm(let norm) = consumers[0], norm.groups == norm.scale.count {

@@ -7,12 +7,18 @@ struct CodingGroups {
     private var parents: [ValueID]
     /// Values that are stored in 16 bits: what normalizations read, and everything that is summed into it.
     let wide: Set<ValueID>
+    /// Networks with scans run patch by patch, so that 16 bits cost little memory, and noise in their decoders costs labels: what
+    /// an activation reads and every sum has 16 bits, and concatenated channels keep a scale each.
+    let isStateSpace: Bool
 
     init(_ graph: FloatGraph) {
+        isStateSpace = graph.isStateSpace
         wide = Self.wideValues(graph)
         parents = Array(0..<graph.channels.count)
         for node in graph.nodes {
             switch node.op {
+            case .concat where isStateSpace: break
+            case .depthToSpace where isStateSpace: break
             case .concat, .depthToSpace: for value in node.inputs { join(value, node.output) }
             case .add where wide.contains(node.output): for value in node.inputs { join(value, node.output) }
             case .gate: join(node.inputs[0], node.inputs[1])
@@ -23,15 +29,18 @@ struct CodingGroups {
 
     private static func wideValues(_ graph: FloatGraph) -> Set<ValueID> {
         var result: Set<ValueID> = []
+        let fused = graph.valuesInsideFusedActivations
         for node in graph.nodes.reversed() {
             switch node.op {
             case .groupNorm, .layerNorm: result.insert(node.inputs[0])
             case .scan:
                 result.formUnion([node.inputs[1], node.inputs[2], node.output])
-            case .add where result.contains(node.output): result.formUnion(node.inputs)
+            case .add where graph.isStateSpace || result.contains(node.output):
+                result.formUnion(node.inputs + [node.output])
             case .activation(.relu) where result.contains(node.output):
                 // The normalization before it clamps; the value between them never exists.
                 result.insert(node.inputs[0])
+            case .activation where graph.isStateSpace && !fused.contains(node.inputs[0]): result.insert(node.inputs[0])
             case .argmax: result.insert(node.inputs[0])
             default: break
             }
@@ -55,4 +64,8 @@ struct CodingGroups {
         let own = root(value)
         return parents.indices.filter { root($0) == own }
     }
+}
+
+extension FloatGraph {
+    var isStateSpace: Bool { nodes.contains { if case .scan = $0.op { true } else { false } } }
 }

@@ -59,7 +59,7 @@ extension Lowering {
         op.kernel = (0, 0, UInt16(conv.taps))
         op.mode = conv.reversed ? 1 : 0
         addOp(op, node, output: node.output, weights: ordered, channels: channels)
-        finish(index, "token-conv-u8")
+        finish(index, codings[node.output]!.isWide ? "token-conv-i16" : "token-conv-u8")
     }
 
     /// Int8 taps per channel by their largest magnitude: with so few of them nothing is gained by clipping.

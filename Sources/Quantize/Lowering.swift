@@ -272,15 +272,21 @@ struct Lowering {
     private mutating func addLookup(_ index: Int, _ node: Node, _ f: Activation) {
         let input = codings[node.inputs[0]]!
         let output = codings[node.output]!
-        let table = (0..<256).map { code in
-            let y = f(Double(input.scale(0)) * Double(code - Int(input.zeroPoint)))
-            return UInt8(min(max((y / Double(output.scale(0))).rounded() + Double(output.zeroPoint), 0), 255))
+        func code(_ x: Double) -> UInt8 {
+            UInt8(min(max((f(x) / Double(output.scale(0))).rounded() + Double(output.zeroPoint), 0), 255))
         }
-        addTensor(node.output, name: node.name)
+        let scale = Double(input.scale(0))
         var op = OpRecord()
-        op.kind = .lookup
+        op.kind = input.isWide ? .lookupWide : .lookup
+        let step = 1 << LookupWide.indexShift
+        let table =
+            input.isWide
+            // The middle of the codes that share an entry.
+            ? (0..<LookupWide.tableBytes).map { code(scale * (Double($0 * step - 32768) + Double(step - 1) / 2)) }
+            : (0..<256).map { code(scale * Double($0 - Int(input.zeroPoint))) }
+        addTensor(node.output, name: node.name)
         addOp(op, node, output: node.output, table: table)
-        finish(index, "lookup-u8")
+        finish(index, input.isWide ? "lookup-i16" : "lookup-u8")
     }
 
     private mutating func addSum(_ index: Int, _ node: Node) throws(QuantizeError) {

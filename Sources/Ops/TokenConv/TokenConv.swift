@@ -7,7 +7,7 @@ import FixedPoint
 ///     reversed:  acc[c,t] = bias[c] + Σ_k w[c,k] · x[c, t + (taps-1) - k]
 ///     y = clamp(zeroPoint + requantize[c](acc))
 ///
-/// u8 in and out, int8 weights `[channel/4][tap][4]`; tokens before the start of the sequence have the code
+/// u8 in, u8 or i16 (without the zero point) out, int8 weights `[channel/4][tap][4]`; tokens before the start of the sequence have the code
 /// `inputZeroPoint`, whose part is folded into the bias as in `Conv3D`.
 public struct TokenConv: Equatable, Sendable {
     public static let tapRange = 1...16
@@ -17,13 +17,18 @@ public struct TokenConv: Equatable, Sendable {
     public var isReversed: Bool
     public var inputZeroPoint: UInt8
     public var outputZeroPoint: UInt8
+    public var outputElement: ElementType
 
-    public init(channels: Int, taps: Int, isReversed: Bool, inputZeroPoint: UInt8, outputZeroPoint: UInt8) {
+    public init(
+        channels: Int, taps: Int, isReversed: Bool, inputZeroPoint: UInt8, outputZeroPoint: UInt8,
+        outputElement: ElementType = .u8
+    ) {
         self.channels = channels
         self.taps = taps
         self.isReversed = isReversed
         self.inputZeroPoint = inputZeroPoint
         self.outputZeroPoint = outputZeroPoint
+        self.outputElement = outputElement
     }
 
     public var weightBytes: Int { (channels + 3) / 4 * taps * 4 }
@@ -37,7 +42,8 @@ public struct TokenConv: Equatable, Sendable {
     ) {
         let kernelRow = unsafe DepthwiseRow(
             weights: weights, channels: parameters, channelCount: channels, taps: taps,
-            inputStride: inputLayout.blockStride, inputZeroPoint: inputZeroPoint, outputZeroPoint: outputZeroPoint)
+            inputStride: inputLayout.blockStride, inputZeroPoint: inputZeroPoint, outputZeroPoint: outputZeroPoint,
+            wide: outputElement == .i16 ? 1 : 0)
         // A tap of the kernel reads from two rows at most.
         let isPortable = isa == .portable || taps - 1 > inputLayout.extent.width
         var sources = unsafe InlineArray<16, mk_tap>(repeating: mk_tap())
@@ -82,9 +88,7 @@ public struct TokenConv: Equatable, Sendable {
         _ inputLayout: TensorLayout, _ output: UnsafeMutableRawPointer, _ outputLayout: TensorLayout, _ row: Int
     ) {
         let width = outputLayout.extent.width
-        for block in 0..<outputLayout.blocks {
-            let to = unsafe (output + outputLayout.rowOffset(block: block, z: 0, y: row))
-                .assumingMemoryBound(to: UInt8.self)
+        for block in 0..<((channels + 3) / 4) {
             for x in 0..<width {
                 var sums = SIMD4<Int32>(repeating: 0)
                 for tap in 0..<taps {
@@ -95,16 +99,32 @@ public struct TokenConv: Equatable, Sendable {
                         .loadUnaligned(as: SIMD4<Int8>.self)
                     sums &+= codes &* SIMD4<Int32>(truncatingIfNeeded: w)
                 }
-                for lane in 0..<4 {
-                    let channel = block * 4 + lane
-                    guard channel < channels else {
-                        unsafe to[4 * x + lane] = 0
-                        continue
-                    }
-                    let p = unsafe parameters[channel]
-                    unsafe to[4 * x + lane] = Requantizer(multiplier: p.multiplier, shift: p.shift)
-                        .u8(p.bias &+ sums[lane], zeroPoint: Int32(outputZeroPoint))
-                }
+                unsafe store(sums, parameters, output, outputLayout, block, row, x)
+            }
+        }
+    }
+
+    /// Codes of absent channels are 0.
+    private func store(
+        _ sums: SIMD4<Int32>, _ parameters: UnsafePointer<mk_channel>, _ output: UnsafeMutableRawPointer,
+        _ layout: TensorLayout, _ block: Int, _ row: Int, _ x: Int
+    ) {
+        let perBlock = layout.element.channelsPerBlock
+        for lane in 0..<4 {
+            let channel = block * 4 + lane
+            guard channel / perBlock < layout.blocks else { return }
+            let p =
+                unsafe channel < channels
+                ? parameters[channel] : mk_channel(bias: 0, multiplier: 0, shift: 33, reserved: 0)
+            let acc = channel < channels ? p.bias &+ sums[lane] : 0
+            let requantizer = Requantizer(multiplier: p.multiplier, shift: p.shift)
+            let at =
+                layout.rowOffset(block: channel / perBlock, z: 0, y: row) + 4 * x + channel % perBlock * (4 / perBlock)
+            if outputElement == .i16 {
+                unsafe output.storeBytes(of: requantizer.i16(acc, zeroPoint: 0), toByteOffset: at, as: Int16.self)
+            } else {
+                let code = channel < channels ? requantizer.u8(acc, zeroPoint: Int32(outputZeroPoint)) : 0
+                unsafe output.storeBytes(of: code, toByteOffset: at, as: UInt8.self)
             }
         }
     }
