@@ -9,5 +9,6 @@
 #include "quads.h"
 #include "depthwise_body.h"
 #include "pointwise_body.h"
+#include "layernorm_body.h"
 #pragma clang attribute pop
 #endif

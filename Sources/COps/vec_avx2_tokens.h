@@ -72,3 +72,30 @@ MKV mkv_acc mkv_lookup(const mkv_table *t, mkv_acc x) {
 }
 
 MKV mkv_acc mkv_adds16(mkv_acc a, mkv_acc b) { return _mm256_adds_epi16(a, b); }
+
+// Layer normalization: products and shifts of 64 bits in the even and the odd lanes apart.
+MKV mkv_acc mkv_and(mkv_acc a, mkv_acc b) { return _mm256_and_si256(a, b); }
+MKV mkv_acc mkv_madd16(mkv_acc a, mkv_acc b) { return _mm256_madd_epi16(a, b); }
+MKV mkv_acc mkv_sub64(mkv_acc a, mkv_acc b) { return _mm256_sub_epi64(a, b); }
+MKV mkv_acc mkv_mul_signed(mkv_acc a, mkv_acc b) { return _mm256_mul_epi32(a, b); }
+MKV mkv_acc mkv_mul_unsigned(mkv_acc a, mkv_acc b) { return _mm256_mul_epu32(a, b); }
+MKV mkv_acc mkv_up32(mkv_acc x) { return _mm256_slli_epi64(x, 32); }
+MKV mkv_acc mkv_broadcast64(int64_t x) { return _mm256_set1_epi64x(x); }
+MKV mkv_acc mkv_merge_high(mkv_acc even, mkv_acc odd) {
+    return _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
+}
+MKV void mkv_store64(int64_t *p, mkv_acc even, mkv_acc odd) {
+    __m256i low = _mm256_unpacklo_epi64(even, odd), high = _mm256_unpackhi_epi64(even, odd);
+    _mm256_storeu_si256((__m256i *)p, _mm256_permute2x128_si256(low, high, 0x20));
+    _mm256_storeu_si256((__m256i *)(p + 4), _mm256_permute2x128_si256(low, high, 0x31));
+}
+// Arithmetic shifts of values below 2^62 in magnitude, by 0 ... 62: there is only a logical one, so they are made positive.
+typedef struct { __m256i count, offset; } mkv_shift64;
+MKV mkv_shift64 mkv_shift64_by(mkv_acc count) {
+    mkv_shift64 s = { count, _mm256_srlv_epi64(_mm256_set1_epi64x(1ll << 62), count) };
+    return s;
+}
+MKV mkv_acc mkv_sra64(mkv_acc x, mkv_shift64 s) {
+    __m256i positive = _mm256_add_epi64(x, _mm256_set1_epi64x(1ll << 62));
+    return _mm256_sub_epi64(_mm256_srlv_epi64(positive, s.count), s.offset);
+}

@@ -59,3 +59,22 @@ MKV mkv_acc mkv_lookup(const mkv_table *t, mkv_acc x) {
 }
 
 MKV mkv_acc mkv_adds16(mkv_acc a, mkv_acc b) { return _mm512_adds_epi16(a, b); }
+
+MKV mkv_acc mkv_and(mkv_acc a, mkv_acc b) { return _mm512_and_si512(a, b); }
+MKV mkv_acc mkv_madd16(mkv_acc a, mkv_acc b) { return _mm512_madd_epi16(a, b); }
+MKV mkv_acc mkv_sub64(mkv_acc a, mkv_acc b) { return _mm512_sub_epi64(a, b); }
+MKV mkv_acc mkv_mul_signed(mkv_acc a, mkv_acc b) { return _mm512_mul_epi32(a, b); }
+MKV mkv_acc mkv_mul_unsigned(mkv_acc a, mkv_acc b) { return _mm512_mul_epu32(a, b); }
+MKV mkv_acc mkv_up32(mkv_acc x) { return _mm512_slli_epi64(x, 32); }
+MKV mkv_acc mkv_broadcast64(int64_t x) { return _mm512_set1_epi64(x); }
+MKV mkv_acc mkv_merge_high(mkv_acc even, mkv_acc odd) {
+    return _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
+}
+MKV void mkv_store64(int64_t *p, mkv_acc even, mkv_acc odd) {
+    const __m512i first = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), second = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
+    _mm512_storeu_si512(p, _mm512_permutex2var_epi64(even, first, odd));
+    _mm512_storeu_si512(p + 8, _mm512_permutex2var_epi64(even, second, odd));
+}
+typedef __m512i mkv_shift64;
+MKV mkv_shift64 mkv_shift64_by(mkv_acc count) { return count; }
+MKV mkv_acc mkv_sra64(mkv_acc x, mkv_shift64 s) { return _mm512_srav_epi64(x, s); }

@@ -19,8 +19,8 @@ extension Session {
                 outputLayout: layout, zeroPoint: file.tensor(Int(op.output)).zeroPoint, rows: rows)
         case .layerNorm:
             unsafe file.layerNorm(op).run(
-                parameters: tablePointer(op, as: LayerNorm.Channel.self), input: input, inputLayout: inputLayout,
-                output: output, outputLayout: layout, rows: rows)
+                isa: isa, parameters: tablePointer(op, as: LayerNorm.Channel.self), input: input,
+                inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
         case .addWide:
             unsafe AddWide().run(
                 isa: isa, a: input, layoutA: inputLayout, b: arena + step.inputs[1], layoutB: step.inputLayouts[1],

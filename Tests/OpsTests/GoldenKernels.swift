@@ -228,7 +228,7 @@ extension GoldenKernels {
             channels: input.layout.channels, epsilon: try test.number("epsilon"),
             zeroPoint: try test.number("zero_point"))
         norm.run(
-            parameters: parameters, input: input.base, inputLayout: input.layout, output: output.base,
+            isa: isa, parameters: parameters, input: input.base, inputLayout: input.layout, output: output.base,
             outputLayout: output.layout, rows: 0..<output.layout.extent.rows)
         return codes(output, test)
     }

@@ -1,9 +1,10 @@
 import COps
 import FixedPoint
 import Glibc
-import Ops
 import TestSupport
 import Testing
+
+@testable import Ops
 
 @Suite struct NormTests {
     struct Case: Sendable, CustomTestStringConvertible {
@@ -118,5 +119,21 @@ import Testing
         let mean = values.reduce(0, +) / Double(values.count)
         let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(values.count)
         return (mean, (variance + epsilon).squareRoot())
+    }
+
+    @Test func squareRootIsTheFloor() {
+        var generator = SplitMix64(3)
+        var values: [UInt64] = [1 << 60, (1 << 62) - 1, 1 << 61]
+        for _ in 0..<20_000 {
+            let root = UInt64.random(in: (1 << 30)..<(1 << 31), using: &generator)
+            values += [root * root, root * root + 2 * root, .random(in: (1 << 60)..<(1 << 62), using: &generator)]
+        }
+        for v in values {
+            let root = NormScale.squareRoot(v)
+            guard root * root <= v, v < (root + 1) * (root + 1) else {
+                Issue.record("⌊√\(v)⌋ is not \(root)")
+                return
+            }
+        }
     }
 }

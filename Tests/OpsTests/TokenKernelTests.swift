@@ -133,4 +133,29 @@ import Testing
                 output: output.base, outputLayout: output.layout, rows: 0..<test.extent.rows)
         }
     }
+
+    /// Wide and narrow spreads of the codes: the root's exponent takes all its values, 2^60 included (equal codes, E = 4^k).
+    @Test(arguments: cases) func layerNorm(_ test: Case) {
+        let epsilons: [Int64] = [1, 2, 4, 1 << 20, (1 << 48) - 1]
+        for (i, channels) in [test.channels, 64, test.width == 65 ? 512 : 63].enumerated() {
+            var generator = SplitMix64(UInt64(test.width * 10 + i))
+            let input = test.noise(test.layout(.i16, channels: channels), &generator)
+            if i == 0, test.width % 8 < 6 {
+                forEachVoxel(input.layout) { c, z, y, x in
+                    input[c, z, y, x] = Int.random(in: -40...(-40 + x % 3), using: &generator)
+                }
+            }
+            let constants = (0..<channels).map { c in
+                let gain = c % 5 == 3 ? Int32.max : Int32.random(in: -(1 << 22)...(1 << 22), using: &generator)
+                return LayerNorm.Channel(gain: gain, bias: Int32.random(in: -(1 << 23)...(1 << 23), using: &generator))
+            }
+            let norm = LayerNorm(
+                channels: channels, epsilon: epsilons[test.width % 5], zeroPoint: test.zeroPointOut)
+            expectEqual(test.layout(.u8, channels: channels, isOutput: true)) { isa, output in
+                norm.run(
+                    isa: isa, parameters: constants, input: input.base, inputLayout: input.layout,
+                    output: output.base, outputLayout: output.layout, rows: 0..<test.extent.rows)
+            }
+        }
+    }
 }

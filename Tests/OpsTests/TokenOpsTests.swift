@@ -38,7 +38,7 @@ import Testing
         let biases = (0..<channels).map { Double($0) * 1.5 - 2 }
         let constants = zip(gains, biases).map { LayerNorm.Channel(gain: Int32($0 * 65536), bias: Int32($1 * 65536)) }
         LayerNorm(channels: channels, epsilon: 77, zeroPoint: 128).run(
-            parameters: constants, input: input.base, inputLayout: input.layout, output: output.base,
+            isa: .portable, parameters: constants, input: input.base, inputLayout: input.layout, output: output.base,
             outputLayout: output.layout, rows: 0..<extent.rows)
         #expect(output.guardsIntact)
         forEachVoxel(output.layout) { c, z, y, x in

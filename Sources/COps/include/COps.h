@@ -105,6 +105,26 @@ typedef void mk_add_wide_kernel(const uint8_t *a, ptrdiff_t a_stride, const uint
 mk_add_wide_kernel mk_add_wide_avx2;
 mk_add_wide_kernel mk_add_wide_avx512vnni;
 
+// Layer normalization, at most 64 voxels of a row at a time (Sources/Ops/LayerNorm). The arrays have room for 64 voxels.
+typedef struct mk_layer_norm {
+    const int32_t *constants;  // gain and bias of each channel
+    int64_t epsilon;
+    int32_t channels;  // 1 ... 512
+    int32_t zero_point;
+    int32_t *sums;         // of each voxel's codes: written by stats
+    int64_t *variances;    // C · Q - S² + E: written by stats
+    int32_t *reciprocals;  // -r: read by apply
+    int32_t *shifts;       // 0 ... 62: read by apply
+} mk_layer_norm;
+
+typedef void mk_layer_stats_kernel(const mk_layer_norm *norm, const uint8_t *input, ptrdiff_t input_stride, int32_t width);
+mk_layer_stats_kernel mk_layer_stats_avx2;
+mk_layer_stats_kernel mk_layer_stats_avx512vnni;
+typedef void mk_layer_apply_kernel(const mk_layer_norm *norm, const uint8_t *input, ptrdiff_t input_stride, uint8_t *output,
+                                   ptrdiff_t output_stride, int32_t width);
+mk_layer_apply_kernel mk_layer_apply_avx2;
+mk_layer_apply_kernel mk_layer_apply_avx512vnni;
+
 // The selective scan (Sources/Ops/Scan): constants of 16 channels, as they stand in the `.mkq` file; behind them the
 // rates, `[pair of states][channel]`, two 16-bit words each.
 typedef struct mk_scan_group {

@@ -1,3 +1,5 @@
+import COps
+
 /// Normalization of each voxel over its channels: i16 in, u8 out.
 ///
 /// Per voxel, with S and Q the exact sums of codes and squares: `V = C·Q - S² + E` (E = ε·C² / s_a², at least 1), brought to
@@ -33,19 +35,68 @@ public struct LayerNorm: Equatable, Sendable {
 
     /// Rows `rows` (row = z · height + y), and the gaps around them.
     public func run(
-        parameters: UnsafePointer<Channel>, input: UnsafeRawPointer, inputLayout: TensorLayout,
+        isa: ISA, parameters: UnsafePointer<Channel>, input: UnsafeRawPointer, inputLayout: TensorLayout,
         output: UnsafeMutableRawPointer, outputLayout: TensorLayout, rows: Range<Int>
     ) {
-        for row in rows {
-            let from = unsafe input + inputLayout.rowOffset(z: 0, y: row)
-            let to = unsafe output + outputLayout.rowOffset(z: 0, y: row)
-            for x in 0..<outputLayout.extent.width {
-                unsafe voxel(
-                    parameters, from + 4 * x, inputLayout.blockStride, to + 4 * x, outputLayout.blockStride)
+        unsafe withKernel(parameters) { kernel in
+            for row in rows {
+                let from = unsafe input + inputLayout.rowOffset(z: 0, y: row)
+                let to = unsafe output + outputLayout.rowOffset(z: 0, y: row)
+                for first in stride(from: 0, to: outputLayout.extent.width, by: Self.voxelsPerStep) {
+                    let count = min(Self.voxelsPerStep, outputLayout.extent.width - first)
+                    let (from, to) = unsafe (from + 4 * first, to + 4 * first)
+                    unsafe voxels(
+                        isa, &kernel, parameters, from, inputLayout.blockStride, to, outputLayout.blockStride, count)
+                }
+                for block in 0..<outputLayout.blocks {
+                    unsafe outputLayout.fillGapsAround(row: row, block: block, base: output, zeroPoint: zeroPoint)
+                }
             }
-            for block in 0..<outputLayout.blocks {
-                unsafe outputLayout.fillGapsAround(row: row, block: block, base: output, zeroPoint: zeroPoint)
-            }
+        }
+    }
+
+    /// What the kernels keep between their two passes fits into the first-level cache.
+    private static var voxelsPerStep: Int { 64 }
+
+    private func withKernel(_ parameters: UnsafePointer<Channel>, _ body: (inout mk_layer_norm) -> Void) {
+        var memory = InlineArray<160, Int64>(repeating: 0)
+        var span = memory.mutableSpan
+        unsafe span.withUnsafeMutableBufferPointer { memory in
+            let variances = memory.baseAddress!
+            let words = unsafe UnsafeMutableRawPointer(variances + 64).assumingMemoryBound(to: Int32.self)
+            var kernel = unsafe mk_layer_norm(
+                constants: UnsafeRawPointer(parameters).assumingMemoryBound(to: Int32.self), epsilon: epsilon,
+                channels: Int32(channels), zero_point: Int32(zeroPoint), sums: words, variances: variances,
+                reciprocals: words + 64, shifts: words + 128)
+            unsafe body(&kernel)
+        }
+    }
+
+    private func voxels(
+        _ isa: ISA, _ kernel: inout mk_layer_norm, _ parameters: UnsafePointer<Channel>, _ from: UnsafeRawPointer,
+        _ fromStride: Int, _ to: UnsafeMutableRawPointer, _ toStride: Int, _ count: Int
+    ) {
+        switch isa {
+        #if arch(x86_64)
+            case .avx2:
+                unsafe mk_layer_stats_avx2(&kernel, from, fromStride, Int32(count))
+                unsafe Self.roots(kernel, count)
+                unsafe mk_layer_apply_avx2(&kernel, from, fromStride, to, toStride, Int32(count))
+            case .avx512vnni:
+                unsafe mk_layer_stats_avx512vnni(&kernel, from, fromStride, Int32(count))
+                unsafe Self.roots(kernel, count)
+                unsafe mk_layer_apply_avx512vnni(&kernel, from, fromStride, to, toStride, Int32(count))
+        #endif
+        default:
+            for x in 0..<count { unsafe voxel(parameters, from + 4 * x, fromStride, to + 4 * x, toStride) }
+        }
+    }
+
+    private static func roots(_ kernel: mk_layer_norm, _ count: Int) {
+        for i in 0..<count {
+            let (reciprocal, shift) = unsafe reciprocalRoot(UInt64(bitPattern: kernel.variances[i]))
+            unsafe kernel.reciprocals[i] = Int32(-reciprocal)
+            unsafe kernel.shifts[i] = Int32(shift)
         }
     }
 
