@@ -160,19 +160,24 @@ def nested_tumour(generator, tissue):
     return result
 
 
-def tumour_crop(generator, head, size):
-    """Four z-scored modalities [4, X, Y, Z] of a skull-stripped head and labels 0...3."""
-    grid = crop_grid(generator, head, size)
+def tumour_images(generator, head, grid, probability=0.9):
+    """Four modalities [X, Y, Z] of a skull-stripped head, 0 outside and positive inside, and labels 0...3."""
     tissue = tissue_classes(nearest(head["labels"], grid))
-    tumour = nested_tumour(generator, tissue) if chance(generator, 0.9) else torch.zeros_like(tissue)
+    tumour = nested_tumour(generator, tissue) if chance(generator, probability) else torch.zeros_like(tissue)
     regions = torch.where(tumour > 0, tumour + 3, tissue)
     channels = []
     for means in MODALITIES.values():
         jitter = 0.08 * torch.randn(7, generator=generator)
         table = torch.tensor([0.0] + means) + jitter
         image = paint(generator, regions, table, 0.02 + 0.05 * torch.rand(7, generator=generator))
-        channels.append(z_score(corrupt(generator, image) * (tissue > 0)))
-    return torch.stack(channels), tumour.long()
+        channels.append(corrupt(generator, image).clamp(min=0.001) * (tissue > 0))
+    return channels, tumour.long()
+
+
+def tumour_crop(generator, head, size):
+    """Four z-scored modalities [4, X, Y, Z] and labels 0...3."""
+    channels, labels = tumour_images(generator, head, crop_grid(generator, head, size))
+    return torch.stack([z_score(channel) for channel in channels]), labels
 
 
 def z_score(image):
