@@ -1,14 +1,13 @@
 // The generic body of the table rows of Kolmogorov-Arnold layers (Sources/Ops/KANBasis). Four channels of a voxel make
 // `outputs` whole words, one in each of as many output blocks: they are written as a record per voxel, then transposed.
 
-// Four channels of 16 bytes, one behind the other, and the word after them.
-enum { BASIS_RECORD = 80 };
+// Four channels of at most 16 bytes.
+enum { BASIS_RECORD = 64 };
 
 // The entries of one voxel. A whole entry is copied, the next one overwrites what is too much.
 MK_INLINE void basis_record(const mk_basis *basis, const uint8_t *codes, uint8_t *record) {
     for (int32_t c = 0; c < basis->channels; c++)
         __builtin_memcpy(record + c * basis->outputs, basis->table + codes[c] * 16, 16);
-    if (basis->channels < 4) __builtin_memset(record + basis->channels * basis->outputs, 0, 4);
 }
 
 // Words first ... first + 3 of every record, of which `count` exist, into as many blocks.
@@ -30,7 +29,7 @@ MK_INLINE void basis_store(const uint8_t *records, int32_t first, int32_t count,
 
 void MK_ISA(mk_basis)(const mk_basis *basis, const uint8_t *input, uint8_t *output, ptrdiff_t output_stride,
                       int32_t width) {
-    uint8_t records[MKV_LANES * BASIS_RECORD] = { 0 };
+    uint8_t records[MKV_LANES * BASIS_RECORD] = { 0 };  // absent channels stay 0
     const int32_t words = (basis->channels * basis->outputs + 3) / 4;
     for (int32_t x = 0; x < width; x += MKV_LANES) {
         const mkv_mask mask = mask_until(x, width);

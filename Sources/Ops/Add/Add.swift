@@ -57,7 +57,7 @@ public struct Add: Equatable, Sendable {
                 case .avx512vnni: unsafe mk_add_avx512vnni(&kernel, pa, strideA, pb, strideB, to, stride, width, blocks)
             #endif
             default:
-                for block in 0..<outputLayout.blocks {
+                for block in 0..<Int(blocks) {
                     unsafe portable(pa + block * strideA, pb + block * strideB, to + block * stride, 4 * Int(width))
                 }
             }

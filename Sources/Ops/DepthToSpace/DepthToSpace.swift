@@ -33,7 +33,7 @@ public struct DepthToSpace: Equatable, Sendable {
                 case .avx512vnni: unsafe mk_depth_to_space_avx512vnni(even, odd, strideIn, to, strideOut, width, count)
             #endif
             default:
-                for block in 0..<blocks {
+                for block in 0..<Int(count) {
                     let to = unsafe to + block * strideOut
                     unsafe Self.portable(even + block * strideIn, odd + block * strideIn, to, Int(width))
                 }
