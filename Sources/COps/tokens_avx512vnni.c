@@ -10,5 +10,6 @@
 #include "depthwise_body.h"
 #include "pointwise_body.h"
 #include "layernorm_body.h"
+#include "basis_body.h"
 #pragma clang attribute pop
 #endif

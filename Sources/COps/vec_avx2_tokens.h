@@ -99,3 +99,23 @@ MKV mkv_acc mkv_sra64(mkv_acc x, mkv_shift64 s) {
     __m256i positive = _mm256_add_epi64(x, _mm256_set1_epi64x(1ll << 62));
     return _mm256_sub_epi64(_mm256_srlv_epi64(positive, s.count), s.offset);
 }
+
+// Gate, Add.
+MKV mkv_acc mkv_zip32_low(mkv_acc a, mkv_acc b) { return _mm256_unpacklo_epi32(a, b); }
+MKV mkv_acc mkv_zip32_high(mkv_acc a, mkv_acc b) { return _mm256_unpackhi_epi32(a, b); }
+MKV mkv_acc mkv_sub16(mkv_acc a, mkv_acc b) { return _mm256_sub_epi16(a, b); }
+MKV mkv_acc mkv_sra32(mkv_acc x, int32_t count) { return _mm256_sra_epi32(x, _mm_cvtsi32_si128(count)); }
+
+// Words of a and b in turn: the first vector, then the second.
+MKV void mkv_interleave(mkv_acc a, mkv_acc b, mkv_acc y[2]) {
+    __m256i low = _mm256_unpacklo_epi32(a, b), high = _mm256_unpackhi_epi32(a, b);
+    y[0] = _mm256_permute2x128_si256(low, high, 0x20);
+    y[1] = _mm256_permute2x128_si256(low, high, 0x31);
+}
+MKV mkv_acc mkv_zip64_low(mkv_acc a, mkv_acc b) { return _mm256_unpacklo_epi64(a, b); }
+MKV mkv_acc mkv_zip64_high(mkv_acc a, mkv_acc b) { return _mm256_unpackhi_epi64(a, b); }
+// 16 bytes of every fourth record, one record per 128-bit lane.
+MKV mkv_acc mkv_load_fourth(const uint8_t *p, ptrdiff_t size) {
+    __m256i x = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)p));
+    return _mm256_inserti128_si256(x, _mm_loadu_si128((const __m128i *)(p + 4 * size)), 1);
+}

@@ -78,3 +78,23 @@ MKV void mkv_store64(int64_t *p, mkv_acc even, mkv_acc odd) {
 typedef __m512i mkv_shift64;
 MKV mkv_shift64 mkv_shift64_by(mkv_acc count) { return count; }
 MKV mkv_acc mkv_sra64(mkv_acc x, mkv_shift64 s) { return _mm512_srav_epi64(x, s); }
+
+MKV mkv_acc mkv_zip32_low(mkv_acc a, mkv_acc b) { return _mm512_unpacklo_epi32(a, b); }
+MKV mkv_acc mkv_zip32_high(mkv_acc a, mkv_acc b) { return _mm512_unpackhi_epi32(a, b); }
+MKV mkv_acc mkv_sub16(mkv_acc a, mkv_acc b) { return _mm512_sub_epi16(a, b); }
+MKV mkv_acc mkv_sra32(mkv_acc x, int32_t count) { return _mm512_sra_epi32(x, _mm_cvtsi32_si128(count)); }
+
+MKV void mkv_interleave(mkv_acc a, mkv_acc b, mkv_acc y[2]) {
+    const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i second = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    y[0] = _mm512_permutex2var_epi32(a, first, b);
+    y[1] = _mm512_permutex2var_epi32(a, second, b);
+}
+MKV mkv_acc mkv_zip64_low(mkv_acc a, mkv_acc b) { return _mm512_unpacklo_epi64(a, b); }
+MKV mkv_acc mkv_zip64_high(mkv_acc a, mkv_acc b) { return _mm512_unpackhi_epi64(a, b); }
+MKV mkv_acc mkv_load_fourth(const uint8_t *p, ptrdiff_t size) {
+    __m512i x = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)p));
+    x = _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)(p + 4 * size)), 1);
+    x = _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)(p + 8 * size)), 2);
+    return _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)(p + 12 * size)), 3);
+}

@@ -27,7 +27,7 @@ extension Session {
                 output: output, outputLayout: layout, rows: rows)
         case .depthToSpace:
             unsafe file.depthToSpace(op).run(
-                input: input, inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
+                isa: isa, input: input, inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
         case .depthwise:
             unsafe file.depthwise(op).run(
                 isa: isa, weights: file.weights(op), channels: file.channels(op), input: input,
@@ -38,14 +38,15 @@ extension Session {
                 inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
         case .kanBasis:
             unsafe file.kanBasis(op).run(
-                table: file.table(op), input: input, inputLayout: inputLayout, output: output, outputLayout: layout,
-                rows: rows)
+                isa: isa, table: file.table(op), input: input, inputLayout: inputLayout, output: output,
+                outputLayout: layout, rows: rows)
         case .gate:
             let buffers = unsafe Gate.Buffers(
                 a: input, b: arena + step.inputs[1], z: arena + step.inputs[2],
                 table: tablePointer(op, as: Int16.self), channels: file.channels(op), output: output)
             unsafe file.gate(op).run(
-                buffers, sumLayout: inputLayout, gateLayout: step.inputLayouts[2], outputLayout: layout, rows: rows)
+                isa: isa, buffers, sumLayout: inputLayout, gateLayout: step.inputLayouts[2], outputLayout: layout,
+                rows: rows)
         default: preconditionFailure("not an op of this list")
         }
     }

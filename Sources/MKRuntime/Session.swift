@@ -169,8 +169,8 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
                 output: output, outputLayout: layout, zeroPoint: zeroPoint, rows: rows)
         case .add:
             unsafe file.add(op).run(
-                a: arena + step.inputs[0], layoutA: inputs[0], b: arena + step.inputs[1], layoutB: inputs[1],
-                output: output, outputLayout: layout, rows: rows)
+                isa: isa, a: arena + step.inputs[0], layoutA: inputs[0], b: arena + step.inputs[1],
+                layoutB: inputs[1], output: output, outputLayout: layout, rows: rows)
         case .concat:
             for source in 0..<inputs.count {
                 unsafe step.concat!.run(

@@ -133,7 +133,7 @@ extension GoldenKernels {
             shift: try test.number("shift"), zeroPointA: try test.number("zero_point_a"),
             zeroPointB: try test.number("zero_point_b"), zeroPointOut: try test.number("zero_point_out"))
         add.run(
-            a: a.base, layoutA: a.layout, b: b.base, layoutB: b.layout, output: output.base,
+            isa: isa, a: a.base, layoutA: a.layout, b: b.base, layoutB: b.layout, output: output.base,
             outputLayout: output.layout, rows: 0..<output.layout.extent.rows)
         return codes(output, test)
     }
@@ -156,7 +156,7 @@ extension GoldenKernels {
                     a: a.base, b: b.base, z: z.base, table: table.baseAddress!, channels: channels.baseAddress!,
                     output: output.base)
                 gate.run(
-                    buffers, sumLayout: a.layout, gateLayout: z.layout, outputLayout: output.layout,
+                    isa: isa, buffers, sumLayout: a.layout, gateLayout: z.layout, outputLayout: output.layout,
                     rows: 0..<output.layout.extent.rows)
             }
         }
@@ -175,7 +175,7 @@ extension GoldenKernels {
         let (input, output) = try (test.input(), test.output())
         let basis = KANBasis(channels: input.layout.channels, outputs: try test["table"].shape[1])
         basis.run(
-            table: try test.values("table"), input: input.base, inputLayout: input.layout, output: output.base,
+            isa: isa, table: try test.values("table"), input: input.base, inputLayout: input.layout, output: output.base,
             outputLayout: output.layout, rows: 0..<output.layout.extent.rows)
         return codes(output, test)
     }
@@ -211,7 +211,7 @@ extension GoldenKernels {
     private static func depthToSpace(_ test: GoldenCase, _ isa: ISA) throws -> [Int] {
         let (input, output) = try (test.input(), test.output())
         DepthToSpace(channels: output.layout.channels, zeroPoint: 0).run(
-            input: input.base, inputLayout: input.layout, output: output.base, outputLayout: output.layout,
+            isa: isa, input: input.base, inputLayout: input.layout, output: output.base, outputLayout: output.layout,
             rows: 0..<output.layout.extent.rows)
         return codes(output, test)
     }

@@ -41,8 +41,8 @@ import Testing
         let add = Add(
             multiplierA: 3 << 29, multiplierB: 5 << 28, shift: 32, zeroPointA: 10, zeroPointB: 200, zeroPointOut: 77)
         add.run(
-            a: a.base, layoutA: layout, b: b.base, layoutB: layout, output: output.base, outputLayout: layout,
-            rows: 0..<layout.extent.rows)
+            isa: .portable, a: a.base, layoutA: layout, b: b.base, layoutB: layout, output: output.base,
+            outputLayout: layout, rows: 0..<layout.extent.rows)
         #expect(output.guardsIntact)
         forEachVoxel(layout) { c, z, y, x in
             // 3·2^29/2^32 = 0.375 and 5·2^28/2^32 = 0.3125 are exact in Double, so is the sum.

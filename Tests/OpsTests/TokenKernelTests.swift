@@ -158,4 +158,73 @@ import Testing
             }
         }
     }
+
+    @Test(arguments: cases) func gate(_ test: Case) {
+        var generator = SplitMix64(UInt64(test.width))
+        let a = test.noise(test.layout(.i16), &generator)
+        let b = test.noise(test.layout(.i16), &generator)
+        let z = test.noise(test.layout(.u8, isOutput: true), &generator)
+        // The ends of the range in turn with anything; (a + b) · table reaches 2^31 where all are -32768.
+        let table = (0..<256).map { code in
+            [Int16.min, Int16.max, Int16.random(in: .min ... .max, using: &generator)][code % 3]
+        }
+        let channels = parameters(test.channels, spread: 0x1p30, &generator)
+        let gate = Gate(channels: test.channels, zeroPoint: test.zeroPointOut)
+        table.withUnsafeBufferPointer { table in
+            channels.withUnsafeBufferPointer { channels in
+                expectEqual(test.layout(.u8, isOutput: true)) { isa, output in
+                    let buffers = Gate.Buffers(
+                        a: a.base, b: b.base, z: z.base, table: table.baseAddress!, channels: channels.baseAddress!,
+                        output: output.base)
+                    gate.run(
+                        isa: isa, buffers, sumLayout: a.layout, gateLayout: z.layout, outputLayout: output.layout,
+                        rows: 0..<test.extent.rows)
+                }
+            }
+        }
+    }
+
+    @Test(arguments: cases, [5, 9, 12, 13, 14, 15, 16, 1]) func kanBasis(_ test: Case, _ outputs: Int) {
+        var generator = SplitMix64(UInt64(test.width))
+        let basis = KANBasis(channels: test.channels, outputs: outputs)
+        let table = (0..<basis.tableBytes).map { _ in UInt8.random(in: 0...255, using: &generator) }
+        let input = test.noise(test.layout(.u8), &generator)
+        expectEqual(test.layout(.u8, channels: test.channels * outputs, isOutput: true)) { isa, output in
+            basis.run(
+                isa: isa, table: table, input: input.base, inputLayout: input.layout, output: output.base,
+                outputLayout: output.layout, rows: 0..<test.extent.rows)
+        }
+    }
+
+    @Test(arguments: cases) func depthToSpace(_ test: Case) {
+        var generator = SplitMix64(UInt64(test.width))
+        let channels = (test.channels + 3) & ~3
+        let input = test.noise(test.layout(.u8, channels: 8 * channels), &generator)
+        let op = DepthToSpace(channels: channels, zeroPoint: test.zeroPointOut)
+        expectEqual(test.layout(.u8, channels: channels, isOutput: true, scale: 2)) { isa, output in
+            op.run(
+                isa: isa, input: input.base, inputLayout: input.layout, output: output.base,
+                outputLayout: output.layout, rows: 0..<output.layout.extent.rows)
+        }
+    }
+
+    /// Factors from nothing to the largest, so that sums are cut, rounded and saturated in every digit.
+    @Test(arguments: cases) func add(_ test: Case) {
+        var generator = SplitMix64(UInt64(test.width))
+        let a = test.noise(test.layout(.u8), &generator)
+        let b = test.noise(test.layout(.u8, isOutput: true), &generator)
+        for shift in Add.shiftRange {
+            let most = min(Int64(1) << Int64(shift), Add.multiplierRange.upperBound)
+            let factors: [Int64] = [0, 1, most - 1, most / 3, .random(in: 0..<most, using: &generator)]
+            let add = Add(
+                multiplierA: factors[Int(shift) % 5], multiplierB: factors[(test.width + Int(shift) / 5) % 5],
+                shift: shift, zeroPointA: test.zeroPointIn, zeroPointB: test.zeroPointOut,
+                zeroPointOut: UInt8(truncatingIfNeeded: test.width * 37))
+            expectEqual(test.layout(.u8, isOutput: true)) { isa, output in
+                add.run(
+                    isa: isa, a: a.base, layoutA: a.layout, b: b.base, layoutB: b.layout, output: output.base,
+                    outputLayout: output.layout, rows: 0..<test.extent.rows)
+            }
+        }
+    }
 }

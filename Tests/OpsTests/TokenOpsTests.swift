@@ -75,8 +75,8 @@ import Testing
         let twice = Extent(depth: 2 * extent.depth, height: 2 * extent.height, width: 2 * extent.width)
         let output = TestTensor(TensorLayout(channels: 8, extent: twice, element: .u8, padX: 1), zeroPoint: 0)
         DepthToSpace(channels: 8, zeroPoint: 3).run(
-            input: input.base, inputLayout: input.layout, output: output.base, outputLayout: output.layout,
-            rows: 0..<twice.rows)
+            isa: .portable, input: input.base, inputLayout: input.layout, output: output.base,
+            outputLayout: output.layout, rows: 0..<twice.rows)
         #expect(output.guardsIntact)
         forEachVoxel(output.layout) { c, z, y, x in
             let slot = (z % 2) * 4 + (y % 2) * 2 + x % 2
@@ -160,7 +160,7 @@ import Testing
         input.randomize(&generator)
         let output = TestTensor(TensorLayout(channels: 45, extent: extent, element: .u8), zeroPoint: 0xEE)
         basis.run(
-            table: table, input: input.base, inputLayout: input.layout, output: output.base,
+            isa: .portable, table: table, input: input.base, inputLayout: input.layout, output: output.base,
             outputLayout: output.layout, rows: 0..<extent.rows)
         #expect(output.guardsIntact)
         forEachVoxel(output.layout) { c, z, y, x in
@@ -185,7 +185,8 @@ import Testing
                     a: a.base, b: b.base, z: z.base, table: table.baseAddress!, channels: channels.baseAddress!,
                     output: output.base)
                 Gate(channels: 6, zeroPoint: 128).run(
-                    buffers, sumLayout: wide, gateLayout: z.layout, outputLayout: output.layout, rows: 0..<extent.rows)
+                    isa: .portable, buffers, sumLayout: wide, gateLayout: z.layout, outputLayout: output.layout,
+                    rows: 0..<extent.rows)
             }
         }
         #expect(output.guardsIntact)

@@ -125,6 +125,55 @@ typedef void mk_layer_apply_kernel(const mk_layer_norm *norm, const uint8_t *inp
 mk_layer_apply_kernel mk_layer_apply_avx2;
 mk_layer_apply_kernel mk_layer_apply_avx512vnni;
 
+// One output row of a depth-to-space, of 2 · width words: `even` and `odd` are the input rows of its even and odd words.
+typedef void mk_depth_to_space_kernel(const uint8_t *even, const uint8_t *odd, ptrdiff_t input_stride, uint8_t *output,
+                                      ptrdiff_t output_stride, int32_t width, int32_t blocks);
+mk_depth_to_space_kernel mk_depth_to_space_avx2;
+mk_depth_to_space_kernel mk_depth_to_space_avx512vnni;
+
+// The gate of a state-space block (Sources/Ops/Gate): a and b are i16 rows, z and the output u8 rows.
+typedef struct mk_gate {
+    const int16_t *table;        // 256
+    const mk_channel *channels;  // channel_count of them; the bias is not used
+    ptrdiff_t sum_stride;
+    ptrdiff_t gate_stride;
+    ptrdiff_t output_stride;
+    int32_t channel_count;
+    int32_t zero_point;
+} mk_gate;
+
+typedef void mk_gate_kernel(const mk_gate *gate, const uint8_t *a, const uint8_t *b, const uint8_t *z, uint8_t *output,
+                            int32_t width);
+mk_gate_kernel mk_gate_avx2;
+mk_gate_kernel mk_gate_avx512vnni;
+
+// Sum of two u8 tensors (Sources/Ops/Add). The output may be an input.
+typedef struct mk_add {
+    int64_t multiplier_a;  // 0 ..< 2^48
+    int64_t multiplier_b;
+    int32_t shift;  // 32 ... 53
+    int32_t zero_point_a;
+    int32_t zero_point_b;
+    int32_t zero_point_out;
+} mk_add;
+
+typedef void mk_add_kernel(const mk_add *add, const uint8_t *a, ptrdiff_t a_stride, const uint8_t *b, ptrdiff_t b_stride,
+                           uint8_t *output, ptrdiff_t output_stride, int32_t width, int32_t blocks);
+mk_add_kernel mk_add_avx2;
+mk_add_kernel mk_add_avx512vnni;
+
+// Table rows of a Kolmogorov-Arnold layer (Sources/Ops/KANBasis), of one input block.
+typedef struct mk_basis {
+    const uint8_t *table;  // 256 entries of `outputs` bytes, each in 16
+    int32_t channels;      // of the block, 1 ... 4
+    int32_t outputs;       // 1 ... 16
+} mk_basis;
+
+typedef void mk_basis_kernel(const mk_basis *basis, const uint8_t *input, uint8_t *output, ptrdiff_t output_stride,
+                             int32_t width);
+mk_basis_kernel mk_basis_avx2;
+mk_basis_kernel mk_basis_avx512vnni;
+
 // The selective scan (Sources/Ops/Scan): constants of 16 channels, as they stand in the `.mkq` file; behind them the
 // rates, `[pair of states][channel]`, two 16-bit words each.
 typedef struct mk_scan_group {

@@ -1,4 +1,4 @@
-import FixedPoint
+import COps
 
 /// Sum of two u8 tensors of one shape with their own scales, one rounding for both:
 ///
@@ -38,21 +38,39 @@ public struct Add: Equatable, Sendable {
 
     /// Adds rows `rows` (row = z · height + y) of every block.
     public func run(
-        a: UnsafeRawPointer, layoutA: TensorLayout, b: UnsafeRawPointer, layoutB: TensorLayout,
+        isa: ISA, a: UnsafeRawPointer, layoutA: TensorLayout, b: UnsafeRawPointer, layoutB: TensorLayout,
         output: UnsafeMutableRawPointer, outputLayout: TensorLayout, rows: Range<Int>
     ) {
-        let bytes = outputLayout.extent.width * 4
-        for block in 0..<outputLayout.blocks {
-            for row in rows {
-                let pa = unsafe (a + layoutA.rowOffset(block: block, z: 0, y: row)).assumingMemoryBound(to: UInt8.self)
-                let pb = unsafe (b + layoutB.rowOffset(block: block, z: 0, y: row)).assumingMemoryBound(to: UInt8.self)
-                let to = unsafe (output + outputLayout.rowOffset(block: block, z: 0, y: row))
-                    .assumingMemoryBound(to: UInt8.self)
-                for i in 0..<bytes {
-                    unsafe to[i] = sum(pa[i], pb[i])
+        var kernel = mk_add(
+            multiplier_a: multiplierA, multiplier_b: multiplierB, shift: shift, zero_point_a: Int32(zeroPointA),
+            zero_point_b: Int32(zeroPointB), zero_point_out: Int32(zeroPointOut))
+        let width = Int32(truncatingIfNeeded: outputLayout.extent.width)
+        let blocks = Int32(truncatingIfNeeded: outputLayout.blocks)
+        let (strideA, strideB, stride) = (layoutA.blockStride, layoutB.blockStride, outputLayout.blockStride)
+        for row in rows {
+            let pa = unsafe a + layoutA.rowOffset(z: 0, y: row)
+            let pb = unsafe b + layoutB.rowOffset(z: 0, y: row)
+            let to = unsafe output + outputLayout.rowOffset(z: 0, y: row)
+            switch isa {
+            #if arch(x86_64)
+                case .avx2: unsafe mk_add_avx2(&kernel, pa, strideA, pb, strideB, to, stride, width, blocks)
+                case .avx512vnni: unsafe mk_add_avx512vnni(&kernel, pa, strideA, pb, strideB, to, stride, width, blocks)
+            #endif
+            default:
+                for block in 0..<Int(blocks) {
+                    unsafe portable(pa + block * strideA, pb + block * strideB, to + block * stride, 4 * Int(width))
                 }
+            }
+            for block in 0..<outputLayout.blocks {
                 unsafe outputLayout.fillGapsAround(row: row, block: block, base: output, zeroPoint: zeroPointOut)
             }
         }
+    }
+
+    private func portable(_ a: UnsafeRawPointer, _ b: UnsafeRawPointer, _ to: UnsafeMutableRawPointer, _ bytes: Int) {
+        let a = unsafe a.assumingMemoryBound(to: UInt8.self)
+        let b = unsafe b.assumingMemoryBound(to: UInt8.self)
+        let to = unsafe to.assumingMemoryBound(to: UInt8.self)
+        for i in 0..<bytes { unsafe to[i] = sum(a[i], b[i]) }
     }
 }

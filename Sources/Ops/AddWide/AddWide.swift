@@ -23,7 +23,7 @@ public struct AddWide: Equatable, Sendable {
                 case .avx512vnni: unsafe mk_add_wide_avx512vnni(pa, strideA, pb, strideB, to, stride, width, blocks)
             #endif
             default:
-                for block in 0..<outputLayout.blocks {
+                for block in 0..<Int(blocks) {
                     unsafe Self.portable(
                         pa + block * strideA, pb + block * strideB, to + block * stride, 2 * Int(width))
                 }

@@ -39,33 +39,52 @@ public struct Gate: Equatable, Sendable {
 
     /// Rows `rows` (row = z · height + y), and the gaps around them.
     public func run(
-        _ buffers: Buffers, sumLayout: TensorLayout, gateLayout: TensorLayout, outputLayout: TensorLayout,
+        isa: ISA, _ buffers: Buffers, sumLayout: TensorLayout, gateLayout: TensorLayout, outputLayout: TensorLayout,
         rows: Range<Int>
     ) {
+        var kernel = unsafe mk_gate(
+            table: buffers.table, channels: buffers.channels, sum_stride: sumLayout.blockStride,
+            gate_stride: gateLayout.blockStride, output_stride: outputLayout.blockStride,
+            channel_count: Int32(channels), zero_point: Int32(zeroPoint))
+        let width = Int32(truncatingIfNeeded: outputLayout.extent.width)
         for row in rows {
-            for block in 0..<outputLayout.blocks {
-                let to = outputLayout.rowOffset(block: block, z: 0, y: row)
-                let from = gateLayout.rowOffset(block: block, z: 0, y: row)
-                for lane in 0..<4 {
-                    let c = block * 4 + lane
-                    let sumRow = sumLayout.rowOffset(block: c / 2, z: 0, y: row) + 2 * (c & 1)
-                    for x in 0..<outputLayout.extent.width {
-                        var code: UInt8 = 0
-                        if c < channels {
-                            let a = unsafe Int64(buffers.a.load(fromByteOffset: sumRow + 4 * x, as: Int16.self))
-                            let b = unsafe Int64(buffers.b.load(fromByteOffset: sumRow + 4 * x, as: Int16.self))
-                            let z = unsafe buffers.z.load(fromByteOffset: from + 4 * x + lane, as: UInt8.self)
-                            let product = unsafe ((a + b) &* Int64(buffers.table[Int(z)]) &+ 1) >> 1
-                            let p = unsafe buffers.channels[c]
-                            code = Requantizer(multiplier: p.multiplier, shift: p.shift)
-                                .u8(Int32(truncatingIfNeeded: product), zeroPoint: Int32(zeroPoint))
-                        }
-                        unsafe buffers.output.storeBytes(of: code, toByteOffset: to + 4 * x + lane, as: UInt8.self)
-                    }
-                }
-                unsafe outputLayout.fillGapsAround(
-                    row: row, block: block, base: buffers.output, zeroPoint: zeroPoint)
+            let a = unsafe buffers.a + sumLayout.rowOffset(z: 0, y: row)
+            let b = unsafe buffers.b + sumLayout.rowOffset(z: 0, y: row)
+            let z = unsafe buffers.z + gateLayout.rowOffset(z: 0, y: row)
+            let to = unsafe buffers.output + outputLayout.rowOffset(z: 0, y: row)
+            switch isa {
+            #if arch(x86_64)
+                case .avx2: unsafe mk_gate_avx2(&kernel, a, b, z, to, width)
+                case .avx512vnni: unsafe mk_gate_avx512vnni(&kernel, a, b, z, to, width)
+            #endif
+            default:
+                for c in 0..<(outputLayout.blocks * 4) { unsafe portableRow(kernel, c, a, b, z, to, Int(width)) }
             }
+            for block in 0..<outputLayout.blocks {
+                unsafe outputLayout.fillGapsAround(row: row, block: block, base: buffers.output, zeroPoint: zeroPoint)
+            }
+        }
+    }
+
+    /// One channel; those that do not exist get zeros.
+    private func portableRow(
+        _ kernel: mk_gate, _ c: Int, _ a: UnsafeRawPointer, _ b: UnsafeRawPointer, _ z: UnsafeRawPointer,
+        _ to: UnsafeMutableRawPointer, _ width: Int
+    ) {
+        let sumAt = unsafe c / 2 * kernel.sum_stride + 2 * (c & 1)
+        let (gateAt, outputAt) = unsafe (c / 4 * kernel.gate_stride + c % 4, c / 4 * kernel.output_stride + c % 4)
+        for x in 0..<width {
+            var code: UInt8 = 0
+            if c < channels {
+                let a = unsafe Int64(a.load(fromByteOffset: sumAt + 4 * x, as: Int16.self))
+                let b = unsafe Int64(b.load(fromByteOffset: sumAt + 4 * x, as: Int16.self))
+                let z = unsafe z.load(fromByteOffset: gateAt + 4 * x, as: UInt8.self)
+                let product = unsafe ((a + b) &* Int64(kernel.table[Int(z)]) &+ 1) >> 1
+                let p = unsafe kernel.channels[c]
+                code = Requantizer(multiplier: p.multiplier, shift: p.shift)
+                    .u8(Int32(truncatingIfNeeded: product), zeroPoint: Int32(zeroPoint))
+            }
+            unsafe to.storeBytes(of: code, toByteOffset: outputAt + 4 * x, as: UInt8.self)
         }
     }
 }

@@ -28,7 +28,7 @@ public struct Lookup: Sendable {
                 case .avx512vnni: unsafe mk_lookup_avx512vnni(table, from, strideIn, to, strideOut, width, blocks)
             #endif
             default:
-                for block in 0..<inputLayout.blocks {
+                for block in 0..<Int(blocks) {
                     unsafe Self.portable(table, from + block * strideIn, to + block * strideOut, 4 * Int(width))
                 }
             }

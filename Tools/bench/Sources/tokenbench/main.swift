@@ -122,6 +122,7 @@ struct IntegerKAN {
 
     func run() {
         basis.run(
+            isa: .best,
             table: table.assumingMemoryBound(to: UInt8.self), input: source, inputLayout: input, output: middle,
             outputLayout: expanded, rows: 0..<extent.rows)
         let buffers = Conv3DBuffers(
