@@ -14,4 +14,13 @@ say "$bin/mkrun" segment "$out/brainmask8.mkq" $head -o "$out/ch2_mask.nii.gz" -
     --json "$out/ch2_mask.json" --stats "$out/ch2_mask.csv"
 say "$bin/mkrun" eval --binary $truth "$out/ch2_mask.nii.gz"
 say "$bin/mkrun" overlay $head "$out/ch2_mask.nii.gz" --model "$out/brainmask8.mkq" -o "$out/ch2_mask.png" --overwrite
-printf '\nlabels: %s   picture: %s\n' "$out/ch2_mask.nii.gz" "$out/ch2_mask.png"
+model=Tools/models/kmamba-nano
+say "$bin/mkquant" convert $model/model.safetensors --config $model/model.json --calibrate $head \
+    -o "$out/kmamba-nano.mkq" --overwrite --quiet > "$out/kmamba-nano.txt"
+sed -n '2p' "$out/kmamba-nano.txt"
+printf '(%s lines in %s)\n' "$(wc -l < "$out/kmamba-nano.txt")" "$out/kmamba-nano.txt"
+tail -2 "$out/kmamba-nano.txt"
+say "$bin/mkrun" segment "$out/kmamba-nano.mkq" $head -o "$out/ch2_regions.nii.gz" --memory 256MiB --overwrite --quiet
+say "$bin/mkrun" overlay $head "$out/ch2_regions.nii.gz" --model "$out/kmamba-nano.mkq" -o "$out/ch2_regions.png" --overwrite
+printf '\nlabels: %s, %s   pictures: %s, %s\n' "$out/ch2_mask.nii.gz" "$out/ch2_regions.nii.gz" "$out/ch2_mask.png" \
+    "$out/ch2_regions.png"

@@ -163,7 +163,7 @@ struct CodingChooser {
             return ValueCoding(
                 scales: (0..<channels).flatMap { _ in one }, zeroPoint: 0, low: 0, high: Float(silu))
         case .gate:
-            return .centred(high: (calibration.histograms[value] ?? []).map(most))
+            return .centred(high: clipped(value))
         case .activation(.relu) where isFused(node) && onlyConvolutionsRead(value):
             return .perChannel(high: (calibration.histograms[value] ?? []).map { rule.range($0).high })
         default:

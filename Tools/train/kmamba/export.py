@@ -37,7 +37,8 @@ def save_readable(tensors, path):
 
 def export(net, folder, name, channels, normalization=QUANTILE, labels=None):
     os.makedirs(folder, exist_ok=True)
-    tensors = {k: v.detach().float().cpu().contiguous() for k, v in net.state_dict().items()
+    # Half precision: int8 weights follow from it, and the file stays small. Knots must stay exactly uniform.
+    tensors = {k: (v if k.endswith("grid") else v.half()).detach().cpu().contiguous() for k, v in net.state_dict().items()
                if not k.startswith("aux.") and not k.endswith("num_batches_tracked")}
     save_readable(tensors, os.path.join(folder, "model.safetensors"))
     with open(os.path.join(folder, "model.json"), "w") as file:
