@@ -117,7 +117,7 @@ MKV void mkv_scan_pair(const uint32_t *matrices, const int states, mkv_acc step,
             mkv_scan_pair(matrices + 2 * p, 2 * (pairs), step, rate, exponent, injection, state + 2 * p, &upper,  \
                           &lower);                                                                                \
         }                                                                                                         \
-        const mkv_acc sum = mkv_add32(mkv_shift_left_fixed(upper, 2), mkv_shift_right_signed(lower, 14));         \
+        const mkv_acc sum = mkv_add32(mkv_shift_left_fixed(upper, 1), mkv_shift_right_signed(lower, 15));         \
         mkv_store((uint8_t *)(run->read_out + t * 16 + first), sum);                                              \
     }                                                                                                             \
     MK_UNROLL for (int n = 0; n < 2 * (pairs); n++)                                                               \

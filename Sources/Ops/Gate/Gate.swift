@@ -6,7 +6,7 @@ import FixedPoint
 ///
 ///     y[c] = clamp(zeroPoint + requantize[c]((a + b) · table[z]))
 ///
-/// The product is below 2^32 in magnitude and is halved (rounded half up) to fit the accumulator. Each channel has its own
+/// The product is at most 2^31 in magnitude and is halved (rounded half up) to fit the accumulator. Each channel has its own
 /// scale, which the next convolution's weights absorb.
 public struct Gate: Equatable, Sendable {
     public static let tableBytes = 512

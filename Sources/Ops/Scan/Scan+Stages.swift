@@ -181,7 +181,7 @@ extension Scan {
                     upper &+= matrix &* (value >> 16)
                     lower &+= matrix &* Int32(Int16(truncatingIfNeeded: value ^ 0x8000))
                 }
-                unsafe run.read_out[t * Self.group + c] = upper << 2 &+ lower >> 14
+                unsafe run.read_out[t * Self.group + c] = upper << 1 &+ lower >> 15
             }
         }
     }

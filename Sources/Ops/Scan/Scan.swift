@@ -8,7 +8,7 @@ import COps
 ///     g = g + 2 · (g >> 16) · Exponent.weight(Δ, alpha, e)        decay of the upper half; the lower half is kept
 ///     g = clampToInt32(g + j · b)                                 b: 16-bit code
 ///     h = g - 2^15                                                so that g >> 16 is h / 2^16 rounded
-///     y = clampToInt16((q·m1 + 2^15·x·m2 + 2^(n-1)) >> n)         q = 4·Σ c·(g >> 16) + (Σ c·low16(h)) >> 14
+///     y = clampToInt16((q·m1 + 2^15·x·m2 + 2^(n-1)) >> n)         q = 2·Σ c·(g >> 16) + (Σ c·low16(h)) >> 15
 ///
 /// where c is the 16-bit code without its last `readOutShift` bits, rounded, so that the sums over the states stay in 32 bits.
 /// r, k, e, m1, m2 and n are constants of the channel. What the decay rounds away stays in the lower half of g, so that the error
@@ -36,7 +36,7 @@ public struct Scan: Equatable, Sendable {
         self.inputZeroPoint = inputZeroPoint
     }
 
-    /// Σ|c| ≤ 2^14 for any codes: with |g >> 16| ≤ 2^15 the sums stay below 2^30.
+    /// Σ|c| ≤ 2^14 for any codes: with |g >> 16| ≤ 2^15 the sums stay at 2^29 and |q| below 2^31.
     public var readOutShift: Int32 { states == 1 ? 1 : Int32(1 + Int.bitWidth - (states - 1).leadingZeroBitCount) }
     public var groups: Int { (channels + Self.group - 1) / Self.group }
     /// States are computed two by two; a last odd one has a partner whose rate and matrices are 0.
