@@ -166,7 +166,8 @@ extension GoldenKernels {
     private static func lookup(_ test: GoldenCase, _ isa: ISA) throws -> [Int] {
         let (input, output) = try (test.input(), test.output())
         Lookup().run(
-            isa: isa, table: try test.values("table"), input: input.base, inputLayout: input.layout, output: output.base,
+            isa: isa, table: try test.values("table"), input: input.base, inputLayout: input.layout,
+            output: output.base,
             outputLayout: output.layout, zeroPoint: 0, rows: 0..<output.layout.extent.rows)
         return codes(output, test)
     }
@@ -175,7 +176,8 @@ extension GoldenKernels {
         let (input, output) = try (test.input(), test.output())
         let basis = KANBasis(channels: input.layout.channels, outputs: try test["table"].shape[1])
         basis.run(
-            isa: isa, table: try test.values("table"), input: input.base, inputLayout: input.layout, output: output.base,
+            isa: isa, table: try test.values("table"), input: input.base, inputLayout: input.layout,
+            output: output.base,
             outputLayout: output.layout, rows: 0..<output.layout.extent.rows)
         return codes(output, test)
     }
