@@ -4,9 +4,12 @@ import Ops
 
 extension Session {
     /// The row-by-row ops of state-space and Kolmogorov-Arnold blocks.
-    func runTokenRows(_ step: Step, _ layout: TensorLayout, _ output: UnsafeMutableRawPointer, _ rows: Range<Int>) {
+    func runTokenRows(
+        _ step: Step, _ layout: TensorLayout, _ output: UnsafeMutableRawPointer, _ rows: Range<Int>,
+        input operand: (Int) -> UnsafeRawPointer
+    ) {
         let op = step.op
-        let input = unsafe UnsafeRawPointer(arena + step.inputs[0])
+        let input = unsafe operand(0)
         let inputLayout = step.inputLayouts[0]
         switch op.kind {
         case .narrow:
@@ -23,7 +26,7 @@ extension Session {
                 inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
         case .addWide:
             unsafe AddWide().run(
-                isa: isa, a: input, layoutA: inputLayout, b: arena + step.inputs[1], layoutB: step.inputLayouts[1],
+                isa: isa, a: input, layoutA: inputLayout, b: operand(1), layoutB: step.inputLayouts[1],
                 output: output, outputLayout: layout, rows: rows)
         case .depthToSpace:
             unsafe file.depthToSpace(op).run(
@@ -42,7 +45,7 @@ extension Session {
                 outputLayout: layout, rows: rows)
         case .gate:
             let buffers = unsafe Gate.Buffers(
-                a: input, b: arena + step.inputs[1], z: arena + step.inputs[2],
+                a: input, b: operand(1), z: operand(2),
                 table: tablePointer(op, as: Int16.self), channels: file.channels(op), output: output)
             unsafe file.gate(op).run(
                 isa: isa, buffers, sumLayout: inputLayout, gateLayout: step.inputLayouts[2], outputLayout: layout,

@@ -35,7 +35,11 @@ enum PlanText {
     private static func name(_ use: PlannedBuffer.Use, _ file: ModelFile) -> String {
         switch use {
         case .tensor(let index): file.string(file.tensor(index).name)
+        case .ring(let index, let segment): "\(file.string(file.tensor(index).name)) slices\(segment > 0 ? " (\(segment))" : "")"
         case .scratch(let op): "\(file.string(file.op(op).name)) scratch"
+        case .volume: "stored volume"
+        case .inputRows: "input rows"
+        case .labelSlice: "label slice"
         case .scoreRows: "score rows"
         case .scoreSlab: "score slab"
         }

@@ -30,10 +30,10 @@ struct Runner {
 
     func labels(
         _ volume: Extent, codes: [UInt8]? = nil, mode: ExecutionMode = .whole, threads: Int = 1, isa: ISA = .portable,
-        materialize: Bool = false
+        materialize: Bool = false, tile: Extent? = nil
     ) throws -> [UInt8] {
         let plan = try RunPlan(
-            file: file, volume: volume, mode: mode, threads: threads, materializeScores: materialize)
+            file: file, volume: volume, mode: mode, threads: threads, materializeScores: materialize, tile: tile)
         #expect(overlaps(plan.buffers).isEmpty)
         let arena = UnsafeMutableRawBufferPointer.allocate(byteCount: plan.arenaBytes, alignment: 64)
         defer { arena.deallocate() }
