@@ -61,7 +61,7 @@ public protocol LabelSink {
     ///   - labels: kept alive by the caller.
     ///   - bytes: of a label, 1 or 2.
     public init(_ labels: UnsafeMutableRawBufferPointer, extent: Extent, bytes: Int) {
-        precondition(labels.count == extent.voxels * bytes && !labels.isEmpty, "labels do not match the volume")
+        unsafe precondition(labels.count == extent.voxels * bytes && !labels.isEmpty, "labels do not match the volume")
         unsafe self.labels = labels.baseAddress!
         self.extent = extent
         self.bytes = bytes

@@ -9,11 +9,13 @@ enum PlanText {
     static func text(_ plan: SegmentationPlan, _ model: MappedModel, limit: Int?) -> String {
         let run = plan.run
         var lines = [
-            "mode        \(run.mode == .whole ? "whole" : "windows (\(run.windowCount))")",
+            "mode        \(plan.summary)\(run.mode == .windows ? " (\(run.windowCount))" : "")",
             "grid        \(run.volume.width) x \(run.volume.height) x \(run.volume.depth) voxels, \(run.threads) thread(s)",
-            "arena       \(run.arenaBytes) bytes (lower bound \(run.lowerBoundBytes))",
+            "computed    \(Format.fixed(Double(run.recomputePerMille) / 1000, 2)) times the network over the volume",
+            "arena       \(run.arenaBytes) bytes (lower bound \(run.lowerBoundBytes), gap \(run.arenaBytes - run.lowerBoundBytes))",
             "planned     \(plan.totalBytes) bytes (\(Format.mebibytes(plan.totalBytes)))"
                 + (limit.map { ", limit \(Format.mebibytes($0))" } ?? ""),
+            "on disk     \(plan.diskBytes) bytes beside the output",
             "",
         ]
         var rows = [["phase", "needs", "bytes"]]

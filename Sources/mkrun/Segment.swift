@@ -16,7 +16,8 @@ struct Segment: ParsableCommand {
             They must have the same shape, voxel size and affine (each voxel within 1e-3 mm).
 
             --memory bounds the resident set of the whole process. A run that does not fit is refused before a voxel is \
-            read, with what it needs; --dry-run prints the plan.
+            read, with what it needs; --dry-run prints the plan. Less memory costs time: layers run slice by slice, in \
+            tiles, and volumes wait in nameless files beside the output. The labels stay the same.
             """)
 
     @Argument(help: "Model file (.mkq).") var model: String
@@ -25,7 +26,15 @@ struct Segment: ParsableCommand {
     @Option(name: [.short, .long], help: "Label volume to write (.nii or .nii.gz).") var output: String?
     @Option(help: "Limit for the whole process, e.g. 256MiB.") var memory: ByteSize?
     @Option(help: "Threads that compute (1...64).") var threads = 1
-    @Option(help: "auto, whole or windows.") var mode = SegmentationPlan.ModeChoice.auto
+    @Option(
+        help: """
+            auto (the fastest that fits), whole, lines (slice by slice), tiles, or windows (the model's scheme, for networks \
+            that look at all they are given).
+            """) var mode = PlanSearch.ModeChoice.auto
+    @Option(
+        help: """
+            Cut instead of those that are tried: ROWSxCOLUMNS for lines, DEPTHxROWSxCOLUMNS for tiles, ROWS for windows.
+            """) var tile: TileSize?
     @Flag(help: "Replace an existing output.") var overwrite = false
     @Option(help: "Write a report of the run as JSON.") var json: String?
     @Option(help: "Write voxels and volume of every label as CSV.") var stats: String?
@@ -52,8 +61,8 @@ struct Segment: ParsableCommand {
         Terminal.warn(try GridCheck.check(headers, affineMatters: true))
         let plan: SegmentationPlan
         do {
-            plan = try SegmentationPlan.choose(
-                model: mapped, headers: headers, mode: mode, threads: threads, limit: memory?.bytes)
+            plan = try PlanSearch(model: mapped, headers: headers, threads: threads).choose(
+                mode, limit: memory?.bytes, tile: tile?.extent)
         } catch let error as BudgetError {
             throw CommandError(.overBudget, error.description)
         }
@@ -62,16 +71,12 @@ struct Segment: ParsableCommand {
             return
         }
         let progress = Progress(quiet: quiet)
-        var result = try Segmentation.run(
-            model: mapped, headers: headers, plan: plan, isa: isa, pool: ThreadPool(threads: threads),
-            progress: { stage, fraction in
-                progress.update(stage, fraction)
-                return true
-            })
         let output = output!
-        try result.write(
-            to: output, overwrite: overwrite,
-            description: "\(Version.text) \(mapped.file.string(mapped.file.record.name))",
+        let result = try Segmentation.run(
+            model: mapped, headers: headers, plan: plan, isa: isa, pool: ThreadPool(threads: threads),
+            output: Segmentation.Output(
+                path: output, overwrite: overwrite,
+                description: "\(Version.text) \(mapped.file.string(mapped.file.record.name))"),
             progress: { stage, fraction in
                 progress.update(stage, fraction)
                 return true
@@ -95,4 +100,19 @@ struct Segment: ParsableCommand {
     }
 }
 
-extension SegmentationPlan.ModeChoice: ExpressibleByArgument {}
+extension PlanSearch.ModeChoice: ExpressibleByArgument {}
+
+/// Sizes such as 64x128, the last one columns; what is left out is not cut.
+struct TileSize: ExpressibleByArgument {
+    let extent: Extent
+
+    init?(argument: String) {
+        let sizes = argument.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) ?? 0 }
+        guard (1...3).contains(sizes.count), sizes.allSatisfy({ (1...32767).contains($0) }) else { return nil }
+        switch sizes.count {
+        case 1: extent = Extent(depth: 32767, height: sizes[0], width: 32767)
+        case 2: extent = Extent(depth: 32767, height: sizes[0], width: sizes[1])
+        default: extent = Extent(depth: sizes[0], height: sizes[1], width: sizes[2])
+        }
+    }
+}
