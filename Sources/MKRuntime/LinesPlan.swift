@@ -48,6 +48,8 @@ struct LinesPlan: Sendable {
     /// Slices kept, by segment and tensor; 0 where a segment has no use for it.
     let slots: [[Int]]
     let tiles: [Tile]
+    /// One stored slice: the largest of the stored tensors', so that a slice of one never reaches into another of the next.
+    let storedSliceBytes: Int
 
     /// - Parameters:
     ///   - layouts: of the whole tensors.
@@ -64,6 +66,8 @@ struct LinesPlan: Sendable {
         let delay = Self.delays(file, segments)
         slots = segments.indices.map { Self.slots(file, segments[$0], delay, tail) }
         self.segments = segments
+        storedSliceBytes =
+            segments.compactMap(\.stored).map { RunPlan.storedSlice(layouts[$0]).byteCount }.max() ?? 0
         self.delay = delay
         let scored = layouts[file.operand(file.op(file.opCount - 1), 0)].extent
         let size = segments.count > 1 ? (height: scored.height, width: scored.width) : tile

@@ -80,7 +80,7 @@ extension RunPlan {
             if lines.segments.count > 1 {
                 result.append(
                     PlannedBuffer(
-                        use: .volume, bytes: RunPlan.storedSliceBytes(file, layouts, lines) * volume.depth, first: 0,
+                        use: .volume, bytes: lines.storedSliceBytes * volume.depth, first: 0,
                         last: lines.segments.count - 1))
             }
             return result
@@ -143,11 +143,6 @@ extension RunPlan {
         case .groupNorm: NormScratch(channels: file.norm(op).channels, threads: threads).byteCount
         default: 0
         }
-    }
-
-    /// One stored slice: the largest of the stored tensors', so that a slice of one never reaches into another of the next.
-    static func storedSliceBytes(_ file: ModelFile, _ layouts: [TensorLayout], _ lines: LinesPlan) -> Int {
-        lines.segments.compactMap(\.stored).map { storedSlice(layouts[$0]).byteCount }.max() ?? 0
     }
 
     /// A slice as it is stored: without padding.

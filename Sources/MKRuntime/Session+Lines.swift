@@ -158,11 +158,12 @@ extension Session {
                 let z = round - lineSteps[index].delay
                 guard z >= 0, z < lineSteps[index].depth else { continue }
                 if takesSums && index == end {
-                    sumSlice(lineSteps[index], z, parallel)
+                    share(
+                        .sliceSums(index, z: z), rows: lineSteps[index].step.inputLayouts[0].extent.height, parallel)
                 } else if lineSteps[index].index == plan.tail {
-                    try labelSlice(lineSteps[index], z, pass, sink, parallel)
+                    try labelSlice(index, z, pass, sink, parallel)
                 } else {
-                    runSlice(lineSteps[index], z, parallel)
+                    share(.slice(index, z: z), rows: lineSteps[index].step.outputLayout.extent.height, parallel)
                     if lineSteps[index].output == segment.stored { storeSlice(lineSteps[index], z) }
                 }
             }
@@ -215,7 +216,7 @@ extension Session {
     /// Calls `body(row, block, first byte, bytes)` for every row of a stored slice.
     private func copyStored(_ tensor: Int, _ z: Int, _ body: (Int, Int, UnsafeMutableRawPointer, Int) -> Void) {
         let stored = RunPlan.storedSlice(plan.layouts[tensor])
-        let pitch = RunPlan.storedSliceBytes(file, plan.layouts, plan.lines!)
+        let pitch = plan.lines!.storedSliceBytes
         let slice = unsafe arena + (plan.offset(of: .volume) + z * pitch)
         for block in 0..<stored.blocks {
             for row in 0..<stored.extent.height {
@@ -233,46 +234,36 @@ extension Session {
         return unsafe UnsafeRawPointer(arena + line.step.inputs[i] + (rows * layout.rowPitch + line.shifts[i].x * 4))
     }
 
-    private func runSlice(_ line: LineStep, _ z: Int, _ parallel: some WorkPool) {
+    func sliceRows(_ line: LineStep, _ z: Int, _ rows: Range<Int>) {
         let step = line.step
         let height = step.outputLayout.extent.height
         let slot = z % step.outputLayout.extent.depth
         let output = unsafe arena + step.output
-        splitRows(height, parallel) { rows, _ in
-            let inSlot = (slot * height + rows.lowerBound)..<(slot * height + rows.upperBound)
-            switch step.op.kind {
-            case .conv3d:
-                let view = Conv3DView(depth: line.inputDepth, offsetY: line.shifts[0].y, offsetX: line.shifts[0].x)
-                let inVolume = (z * height + rows.lowerBound)..<(z * height + rows.upperBound)
-                unsafe runRows(step, inVolume, output: output, view: view) { _ in
-                    unsafe UnsafeRawPointer(arena + step.inputs[0])
-                }
-            case .groupNorm: unsafe applyNorm(step, inSlot, input: shifted(line, 0, z), output: output)
-            default: unsafe runRows(step, inSlot, output: output) { unsafe shifted(line, $0, z) }
+        let inSlot = (slot * height + rows.lowerBound)..<(slot * height + rows.upperBound)
+        switch step.op.kind {
+        case .conv3d:
+            let view = Conv3DView(depth: line.inputDepth, offsetY: line.shifts[0].y, offsetX: line.shifts[0].x)
+            let inVolume = (z * height + rows.lowerBound)..<(z * height + rows.upperBound)
+            unsafe runRows(step, inVolume, output: output, view: view) { _ in
+                unsafe UnsafeRawPointer(arena + step.inputs[0])
             }
+        case .groupNorm: unsafe applyNorm(step, inSlot, input: shifted(line, 0, z), output: output)
+        default: unsafe runRows(step, inSlot, output: output) { unsafe shifted(line, $0, z) }
         }
     }
 
-    private func sumSlice(_ line: LineStep, _ z: Int, _ parallel: some WorkPool) {
+    func sliceSums(_ line: LineStep, _ z: Int, _ rows: Range<Int>, _ thread: Int) {
         let layout = line.step.inputLayouts[0]
         let slot = z % layout.extent.depth * layout.extent.height
-        let input = unsafe UnsafeRawPointer(arena + line.step.inputs[0] + slot * layout.rowPitch)
-        unsafe addSums(line.step, layout.extent.height, parallel, input: input)
+        unsafe addSums(line.step, rows, thread, input: arena + line.step.inputs[0] + slot * layout.rowPitch)
     }
 
     /// The tail for slice z of a tile: scores row by row, labels, and out.
     private func labelSlice(
-        _ line: LineStep, _ z: Int, _ pass: LinePass, _ sink: some LabelSink, _ parallel: some WorkPool
+        _ index: Int, _ z: Int, _ pass: LinePass, _ sink: some LabelSink, _ parallel: some WorkPool
     ) throws(RuntimeError) {
         let box = plan.lines!.tiles[pass.tile].box
-        let argmax = Argmax(classes: file.classCount)
-        let labels = unsafe arena + plan.offset(of: .labelSlice)
-        let pitch = box.x.count * argmax.labelBytes
-        splitRows(box.y.count, parallel) { rows, thread in
-            unsafe forEachTileRow(line, z, rows, thread, box) { row, scores, layout in
-                unsafe argmax.run(scores: scores, layout: layout, labels: labels + row * pitch)
-            }
-        }
+        share(.sliceLabels(index, z: z, box: box), rows: box.y.count, parallel)
         let scored = plan.layouts[plan.scoreTensor].extent
         let origin = (
             (plan.volume.depth - scored.depth) / 2, (plan.volume.height - scored.height) / 2,
@@ -280,7 +271,16 @@ extension Session {
         )
         unsafe try give(
             sink, z: origin.0 + z, y: (origin.1 + box.y.lowerBound)..<(origin.1 + box.y.upperBound),
-            x: (origin.2 + box.x.lowerBound)..<(origin.2 + box.x.upperBound), labels)
+            x: (origin.2 + box.x.lowerBound)..<(origin.2 + box.x.upperBound), arena + plan.offset(of: .labelSlice))
+    }
+
+    func tileLabels(_ line: LineStep, _ z: Int, _ rows: Range<Int>, _ thread: Int, _ box: LinesPlan.Region) {
+        let argmax = Argmax(classes: file.classCount)
+        let labels = unsafe arena + plan.offset(of: .labelSlice)
+        let pitch = box.x.count * argmax.labelBytes
+        unsafe forEachTileRow(line, z, rows, thread, box) { row, scores, layout in
+            unsafe argmax.run(scores: scores, layout: layout, labels: labels + row * pitch)
+        }
     }
 
     private func forEachTileRow(

@@ -15,13 +15,12 @@ struct NormScratch {
 
 extension Session {
     /// Sums by share of the rows, their reduction (exact, so the order does not matter), and the map.
-    func runGroupNorm(_ step: Step, _ parallel: some WorkPool) {
+    func runGroupNorm(_ index: Int, _ parallel: some WorkPool) {
+        let step = steps[index]
         clearSums(step)
-        unsafe addSums(step, step.inputLayouts[0].extent.rows, parallel, input: arena + step.inputs[0])
+        share(.normSums(index), rows: step.inputLayouts[0].extent.rows, parallel)
         reduceSums(step)
-        splitRows(step.outputLayout.extent.rows, parallel) { rows, _ in
-            unsafe applyNorm(step, rows, input: arena + step.inputs[0], output: arena + step.output)
-        }
+        share(.normRows(index), rows: step.outputLayout.extent.rows, parallel)
     }
 
     private func sums(_ step: Step) -> UnsafeMutablePointer<NormSums> {
@@ -37,14 +36,11 @@ extension Session {
         unsafe sums(step).initialize(repeating: NormSums(), count: file.norm(step.op).channels * plan.threads)
     }
 
-    /// Adds `rows` rows of the input, from its first one on.
-    func addSums(_ step: Step, _ rows: Int, _ parallel: some WorkPool, input: UnsafeRawPointer) {
+    /// Adds rows of the input to the sums of a thread.
+    func addSums(_ step: Step, _ rows: Range<Int>, _ thread: Int, input: UnsafeRawPointer) {
         let norm = file.norm(step.op)
-        splitRows(rows, parallel) { rows, thread in
-            unsafe norm.addSums(
-                isa: isa, input: input, layout: step.inputLayouts[0], rows: rows,
-                sums: sums(step) + thread * norm.channels)
-        }
+        unsafe norm.addSums(
+            isa: isa, input: input, layout: step.inputLayouts[0], rows: rows, sums: sums(step) + thread * norm.channels)
     }
 
     /// One affine map per channel from the finished sums.

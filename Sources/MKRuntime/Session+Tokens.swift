@@ -55,22 +55,25 @@ extension Session {
     }
 
     /// Channels are independent, so threads share them; each walks the whole sequence.
-    func runScan(_ step: Step, _ parallel: some WorkPool) {
+    func runScan(_ index: Int, _ parallel: some WorkPool) {
+        let scan = file.scan(steps[index].op)
+        unsafe scan.reset((arena + steps[index].scratch!).assumingMemoryBound(to: Int32.self))
+        share(.scan(index), rows: scan.groups, parallel)
+    }
+
+    func scanGroups(_ step: Step, _ groups: Range<Int>, _ thread: Int) {
         let scan = file.scan(step.op)
-        let layout = plan.layouts[Int(step.op.output)]
         let state = unsafe (arena + step.scratch!).assumingMemoryBound(to: Int32.self)
-        unsafe scan.reset(state)
         let buffers = unsafe Scan.Buffers(
             x: arena + step.inputs[0], step: arena + step.inputs[1], matrices: arena + step.inputs[2],
             table: tablePointer(step.op, as: UInt8.self), state: state, output: arena + step.output)
         let layouts = Scan.Layouts(
-            x: step.inputLayouts[0], step: step.inputLayouts[1], matrices: step.inputLayouts[2], output: layout)
+            x: step.inputLayouts[0], step: step.inputLayouts[1], matrices: step.inputLayouts[2],
+            output: step.outputLayout)
         let chunks = unsafe arena + (step.scratch! + scan.stateBytes)
-        splitRows(scan.groups, parallel) { groups, thread in
-            unsafe scan.run(
-                isa: isa, buffers, layouts, groups: groups, tokens: 0..<layout.extent.voxels,
-                scratch: chunks + thread * scan.chunkBytes)
-        }
+        unsafe scan.run(
+            isa: isa, buffers, layouts, groups: groups, tokens: 0..<step.outputLayout.extent.voxels,
+            scratch: chunks + thread * scan.chunkBytes)
     }
 
     /// The validator checked size and alignment.

@@ -8,7 +8,6 @@ extension Session {
     func runWindows(
         _ source: some CodeSource, _ sink: some LabelSink, _ parallel: some WorkPool, _ progress: ProgressReport
     ) throws(RuntimeError) {
-        let slab = unsafe (arena + plan.offset(of: .scoreSlab)).assumingMemoryBound(to: Int32.self)
         let (zAxis, yAxis, xAxis) = (plan.windows[0], plan.windows[1], plan.windows[2])
         var done = 0
         for strip in plan.strips {
@@ -18,34 +17,35 @@ extension Session {
             for (row, z) in zAxis.starts.enumerated() {
                 for y in strip.windows {
                     for x in xAxis.starts {
-                        unsafe try runWindow(source, slab, strip.rows, origin: (z, yAxis.starts[y], x), parallel)
+                        try runWindow(source, strip.rows, origin: (z, yAxis.starts[y], x), parallel)
                         done += 1
                         guard progress(done, plan.windowCount) else { throw RuntimeError(.cancelled) }
                     }
                 }
                 let next = row + 1 < zAxis.starts.count ? zAxis.starts[row + 1] : plan.volume.depth
-                for z in finished..<next { unsafe try finishSlice(z, slab, strip.rows, sink, parallel) }
+                for z in finished..<next { try finishSlice(z, strip.rows, sink, parallel) }
                 finished = next
             }
         }
     }
 
+    private var slab: UnsafeMutablePointer<Int32> {
+        unsafe (arena + plan.offset(of: .scoreSlab)).assumingMemoryBound(to: Int32.self)
+    }
+
     private func runWindow(
-        _ source: some CodeSource, _ slab: UnsafeMutablePointer<Int32>, _ strip: Range<Int>, origin: (Int, Int, Int),
+        _ source: some CodeSource, _ strip: Range<Int>, origin: (Int, Int, Int),
         _ parallel: some WorkPool
     ) throws(RuntimeError) {
         try loadInput(source, origin: origin)
         for index in 0..<plan.tail { unsafe try runOp(index, parallel, nil) }
-        unsafe forEachScoreRow(0..<plan.extent.rows, parallel) { row, scores, layout in
-            unsafe accumulate(row, scores, layout, slab, strip, origin)
-        }
+        share(.windowScores(strip: strip, origin: origin), rows: plan.extent.rows, parallel)
         try checkGuards(after: plan.tail)
     }
 
     /// Adds one row of weighted scores to the slab.
-    private func accumulate(
-        _ row: Int, _ scores: UnsafeRawPointer, _ layout: TensorLayout, _ slab: UnsafeMutablePointer<Int32>,
-        _ strip: Range<Int>, _ origin: (Int, Int, Int)
+    func accumulate(
+        _ row: Int, _ scores: UnsafeRawPointer, _ layout: TensorLayout, _ strip: Range<Int>, _ origin: (Int, Int, Int)
     ) {
         let z = row / plan.extent.height
         let y = row % plan.extent.height
@@ -56,6 +56,7 @@ extension Session {
         let from = max(0, -origin.2)
         let to = min(plan.extent.width, volume.width - origin.2)
         let slice = strip.count * volume.width
+        let slab = unsafe slab
         let offset =
             ((origin.0 + z) % plan.extent.depth) * slice + (origin.1 + y - strip.lowerBound) * volume.width + origin.2
         for channel in 0..<file.classCount {
@@ -78,28 +79,29 @@ extension Session {
 
     /// Labels of a slice that no later window touches; its sums are cleared for the slice that takes its place.
     private func finishSlice(
-        _ z: Int, _ slab: UnsafeMutablePointer<Int32>, _ strip: Range<Int>, _ sink: some LabelSink,
-        _ parallel: some WorkPool
+        _ z: Int, _ strip: Range<Int>, _ sink: some LabelSink, _ parallel: some WorkPool
     ) throws(RuntimeError) {
+        share(.windowLabels(strip: strip, z: z), rows: strip.count, parallel)
+        unsafe try give(sink, z: z, y: strip, x: 0..<plan.volume.width, arena + plan.offset(of: .labelSlice))
+    }
+
+    func finishRows(_ z: Int, _ strip: Range<Int>, _ rows: Range<Int>) {
         let width = plan.volume.width
         let classStride = plan.extent.depth * strip.count * width
         let bytes = Argmax(classes: file.classCount).labelBytes
         let labels = unsafe arena + plan.offset(of: .labelSlice)
-        splitRows(strip.count, parallel) { rows, _ in
-            for row in rows {
-                let sums = unsafe slab + ((z % plan.extent.depth) * strip.count + row) * width
-                for x in 0..<width {
-                    let winner = unsafe takeWinner(sums + x, classStride)
-                    let at = row * width + x
-                    if bytes == 2 {
-                        unsafe labels.storeBytes(of: UInt16(winner), toByteOffset: at * 2, as: UInt16.self)
-                    } else {
-                        unsafe labels.storeBytes(of: UInt8(winner), toByteOffset: at, as: UInt8.self)
-                    }
+        for row in rows {
+            let sums = unsafe slab + ((z % plan.extent.depth) * strip.count + row) * width
+            for x in 0..<width {
+                let winner = unsafe takeWinner(sums + x, classStride)
+                let at = row * width + x
+                if bytes == 2 {
+                    unsafe labels.storeBytes(of: UInt16(winner), toByteOffset: at * 2, as: UInt16.self)
+                } else {
+                    unsafe labels.storeBytes(of: UInt8(winner), toByteOffset: at, as: UInt8.self)
                 }
             }
         }
-        unsafe try give(sink, z: z, y: strip, x: 0..<width, labels)
     }
 
     private func takeWinner(_ sums: UnsafeMutablePointer<Int32>, _ stride: Int) -> Int {

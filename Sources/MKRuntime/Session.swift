@@ -1,19 +1,6 @@
 import FlatGraph
 import Ops
 
-/// Where work is done. The runtime has no threads of its own: the host passes a pool, bare metal `SerialPool`.
-public protocol WorkPool {
-    /// Runs `body(0) … body(count - 1)`, in any order or at the same time, and returns when all are done.
-    func forEach(_ count: Int, _ body: (Int) -> Void)
-}
-
-public struct SerialPool: WorkPool {
-    public init() {}
-    public func forEach(_ count: Int, _ body: (Int) -> Void) {
-        for index in 0..<count { body(index) }
-    }
-}
-
 /// Called after each unit of work; false cancels the run.
 public typealias ProgressReport = (_ done: Int, _ total: Int) -> Bool
 
@@ -157,28 +144,32 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         _ box: (z: Range<Int>, y: Range<Int>, x: Range<Int>), origin: (Int, Int, Int), _ sink: some LabelSink,
         _ parallel: some WorkPool
     ) throws(RuntimeError) {
-        let argmax = Argmax(classes: file.classCount)
-        let scored = plan.layouts[plan.scoreTensor].extent
         let slice = unsafe arena + plan.offset(of: .labelSlice)
-        let width = scored.width * argmax.labelBytes
         for z in box.z {
-            let first = z * scored.height
-            unsafe forEachScoreRow((first + box.y.lowerBound)..<(first + box.y.upperBound), parallel) {
-                row, scores, layout in
-                let y = row - first - box.y.lowerBound
-                unsafe argmax.run(scores: scores, layout: layout, labels: slice + y * width)
-            }
-            unsafe packRows(slice, box.y.count, pitch: width, box.x, argmax.labelBytes)
+            share(.labels(z: z, first: box.y.lowerBound), rows: box.y.count, parallel)
+            unsafe packRows(slice, box.y.count, box.x)
             unsafe try give(
                 sink, z: origin.0 + z, y: (origin.1 + box.y.lowerBound)..<(origin.1 + box.y.upperBound),
                 x: (origin.2 + box.x.lowerBound)..<(origin.2 + box.x.upperBound), slice)
         }
     }
 
+    /// Rows of labels of a slice of the scores, of all columns.
+    func labelRows(_ z: Int, _ first: Int, _ rows: Range<Int>, _ thread: Int) {
+        let argmax = Argmax(classes: file.classCount)
+        let scored = plan.layouts[plan.scoreTensor].extent
+        let slice = unsafe arena + plan.offset(of: .labelSlice)
+        let start = z * scored.height + first
+        unsafe forEachScoreRow((start + rows.lowerBound)..<(start + rows.upperBound), thread) { row, scores, layout in
+            let offset = (row - start) * scored.width * argmax.labelBytes
+            unsafe argmax.run(scores: scores, layout: layout, labels: slice + offset)
+        }
+    }
+
     /// Moves the columns `x` of each row together.
-    private func packRows(
-        _ slice: UnsafeMutableRawPointer, _ rows: Int, pitch: Int, _ x: Range<Int>, _ bytes: Int
-    ) {
+    private func packRows(_ slice: UnsafeMutableRawPointer, _ rows: Int, _ x: Range<Int>) {
+        let bytes = Argmax(classes: file.classCount).labelBytes
+        let pitch = plan.layouts[plan.scoreTensor].extent.width * bytes
         guard x.count * bytes < pitch else { return }
         for row in 0..<rows {
             unsafe (slice + row * x.count * bytes).copyMemory(
@@ -204,28 +195,14 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         let layout = step.outputLayout
         writeGuard(step.output, layout)
         switch step.op.kind {
-        case .groupNorm: runGroupNorm(step, parallel)
-        case .scan: runScan(step, parallel)
+        case .groupNorm: runGroupNorm(index, parallel)
+        case .scan: runScan(index, parallel)
         default:
             fillPaddingRow(step)
-            splitRows(layout.extent.rows, parallel) { rows, _ in
-                unsafe runRows(step, rows, output: arena + step.output) {
-                    unsafe UnsafeRawPointer(arena + step.inputs[$0])
-                }
-            }
+            share(.op(index), rows: layout.extent.rows, parallel)
         }
         try checkGuards(after: index)
         if let observer = unsafe observer { unsafe observer(index, layout, arena + step.output) }
-    }
-
-    /// Even contiguous shares of rows, one per thread: every row is computed by the same arithmetic whoever does it, so
-    /// the result does not depend on the number of threads.
-    func splitRows(_ rows: Int, _ parallel: some WorkPool, _ body: (Range<Int>, Int) -> Void) {
-        let threads = plan.threads
-        parallel.forEach(threads) { thread in
-            let range = (rows * thread / threads)..<(rows * (thread + 1) / threads)
-            if !range.isEmpty { body(range, thread) }
-        }
     }
 
     /// - Parameters:
@@ -275,32 +252,24 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
 
     /// Calls `body(row, scores, layout)` for these rows of the network's output; `scores` is the row's first word.
     func forEachScoreRow(
-        _ rows: Range<Int>, _ parallel: some WorkPool,
+        _ rows: Range<Int>, _ thread: Int,
         _ body: (_ row: Int, _ scores: UnsafeRawPointer, _ layout: TensorLayout) -> Void
     ) {
         let full = plan.layouts[plan.scoreTensor]
         let step = steps[plan.tail]
         let input = unsafe UnsafeRawPointer(arena + step.inputs[0])
         guard plan.tail < file.opCount - 1 else {
-            splitRows(rows.count, parallel) { part, _ in
-                for row in (rows.lowerBound + part.lowerBound)..<(rows.lowerBound + part.upperBound) {
-                    unsafe body(row, input + full.rowOffset(z: 0, y: row), full)
-                }
-            }
+            for row in rows { unsafe body(row, input + full.rowOffset(z: 0, y: row), full) }
             return
         }
         let layout = RunPlan.scoreRow(file, plan.layouts)
-        let bytes = BufferPlanner.aligned(layout.byteCount)
-        let base = unsafe arena + plan.offset(of: .scoreRows)
-        splitRows(rows.count, parallel) { part, thread in
-            let scores = unsafe base + thread * bytes
-            let buffers = unsafe buffers(step, input: input, output: scores)
-            for row in (rows.lowerBound + part.lowerBound)..<(rows.lowerBound + part.upperBound) {
-                unsafe step.conv!.run(
-                    isa: isa, buffers: buffers, input: step.inputLayouts[0], output: layout, rows: row..<(row + 1),
-                    outputExtent: full.extent, rowBuffer: true)
-                unsafe body(row, UnsafeRawPointer(scores) + layout.rowOffset(z: 0, y: 0), layout)
-            }
+        let scores = unsafe arena + (plan.offset(of: .scoreRows) + thread * BufferPlanner.aligned(layout.byteCount))
+        let buffers = unsafe buffers(step, input: input, output: scores)
+        for row in rows {
+            unsafe step.conv!.run(
+                isa: isa, buffers: buffers, input: step.inputLayouts[0], output: layout, rows: row..<(row + 1),
+                outputExtent: full.extent, rowBuffer: true)
+            unsafe body(row, UnsafeRawPointer(scores) + layout.rowOffset(z: 0, y: 0), layout)
         }
     }
 }

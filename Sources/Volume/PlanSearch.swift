@@ -105,11 +105,14 @@ public struct PlanSearch {
 }
 
 extension SegmentationPlan {
-    /// Estimated time in thousandths of one run of the network over the volume at once: what is computed again, and the
-    /// way over the disk.
+    /// `cost` of a run whose layers stay in the cache and that computes nothing twice.
+    static let cachedCost = 750
+
+    /// Estimated time in thousandths of one run of the network over the whole volume at once: what is computed again, and
+    /// the way over the disk. Slices and windows stay in the cache between layers, whole layers do not (measured:
+    /// docs/memory.md).
     public var cost: Int {
-        // Slices stay in the cache on their way through the layers; a tile of a row is a short row.
-        let base = run.mode == .lines ? run.recomputePerMille * 75 / 100 : run.recomputePerMille
-        return base + (storage == .disk ? 30 : 0)
+        let factor = run.mode == .whole ? 1000 : Self.cachedCost
+        return run.recomputePerMille * factor / 1000 + (storage == .disk ? 30 : 0)
     }
 }

@@ -33,7 +33,7 @@ public struct SegmentationPlan: Sendable {
     public let diskBytes: Int
 
     /// Code, libraries, stacks and small allocations of the program itself; `mkrun info` measures it (docs/memory.md).
-    public static let processBytes = 15 << 20
+    public static let processBytes = 16 << 20
 
     public init(
         model: MappedModel, headers: [NIfTIHeader], mode: ExecutionMode, threads: Int, tile: Extent? = nil,
@@ -119,7 +119,9 @@ private struct Sizes {
     private var voxels: Int {
         headers.map { header in
             let statistics = VoxelStream.statisticsBytes(header, grid.normalization)
-            if readsSlices { return max(statistics + VoxelStream.bytesNeeded(header), CodeStore.sliceBytes(header, grid)) }
+            if readsSlices {
+                return max(statistics + VoxelStream.bytesNeeded(header), CodeStore.sliceBytes(header, grid))
+            }
             let plane = isOnDisk ? grid.extent.height * grid.extent.width : 0
             return VoxelVolume.bytesNeeded(header)
                 + max(statistics, ModelInput.bytesNeeded(header, grid: grid.grid) + plane)
@@ -135,7 +137,10 @@ public struct BudgetError: Error, CustomStringConvertible {
 
     public var description: String {
         let list = needs.map { "\($0.name) needs \(($0.bytes + 1_048_575) >> 20) MiB" }
-        return "\(file): memory limit of \(limit >> 20) MiB cannot be met: \(list.joined(separator: ", "))"
+        let least = needs.min { $0.bytes < $1.bytes }
+        let way =
+            least.map { "; the smallest that works is --memory \(($0.bytes + 1_048_575) >> 20)MiB (\($0.name))" } ?? ""
+        return "\(file): memory limit of \(limit >> 20) MiB cannot be met: \(list.joined(separator: ", "))\(way)"
     }
 }
 

@@ -38,7 +38,8 @@ struct Segment: ParsableCommand {
     @Flag(help: "Replace an existing output.") var overwrite = false
     @Option(help: "Write a report of the run as JSON.") var json: String?
     @Option(help: "Write voxels and volume of every label as CSV.") var stats: String?
-    @Flag(help: "Print the plan and its exact bytes; read no voxel.") var dryRun = false
+    @Flag(help: "Print all modes and the plan with its exact bytes; read no voxel.") var dryRun = false
+    @Option(help: "With --dry-run, write the map of the arena over time as an SVG picture.") var svg: String?
     @Option(help: "Which volume of a 4D file (from 0).") var volume: Int?
     @Option(help: "Axis codes such as RAS, for images that do not tell their orientation.") var assumeOrientation:
         String?
@@ -59,15 +60,19 @@ struct Segment: ParsableCommand {
         let headers = try channelHeaders(mapped.file)
         Terminal.warn(headers.flatMap(\.warnings))
         Terminal.warn(try GridCheck.check(headers, affineMatters: true))
+        let search = PlanSearch(model: mapped, headers: headers, threads: threads)
+        if dryRun { print(PlanText.modes(search, estimate: nil) + "\n") }
         let plan: SegmentationPlan
         do {
-            plan = try PlanSearch(model: mapped, headers: headers, threads: threads).choose(
+            plan = try search.choose(
                 mode, limit: memory?.bytes, tile: tile?.extent)
         } catch let error as BudgetError {
             throw CommandError(.overBudget, error.description)
         }
         if dryRun {
-            print(PlanText.text(plan, mapped, limit: memory?.bytes))
+            let text = PlanText(plan, mapped, limit: memory?.bytes)
+            print(text.text)
+            if let svg { try WholeFile.write(Array(text.svg.utf8), to: svg, overwrite: overwrite) }
             return
         }
         let progress = Progress(quiet: quiet)
@@ -97,22 +102,5 @@ struct Segment: ParsableCommand {
         let paths = try ChannelInputs(names: names).paths(options: input, arguments: images)
         let options = NIfTIOptions(volumeIndex: volume, assumeOrientation: assumeOrientation)
         return try paths.map { try NIfTIHeader.read(path: $0, options: options) }
-    }
-}
-
-extension PlanSearch.ModeChoice: ExpressibleByArgument {}
-
-/// Sizes such as 64x128, the last one columns; what is left out is not cut.
-struct TileSize: ExpressibleByArgument {
-    let extent: Extent
-
-    init?(argument: String) {
-        let sizes = argument.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) ?? 0 }
-        guard (1...3).contains(sizes.count), sizes.allSatisfy({ (1...32767).contains($0) }) else { return nil }
-        switch sizes.count {
-        case 1: extent = Extent(depth: 32767, height: sizes[0], width: 32767)
-        case 2: extent = Extent(depth: 32767, height: sizes[0], width: sizes[1])
-        default: extent = Extent(depth: sizes[0], height: sizes[1], width: sizes[2])
-        }
     }
 }

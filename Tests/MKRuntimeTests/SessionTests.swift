@@ -8,8 +8,10 @@ import Testing
 
 /// A pool that runs in reverse order: results must not depend on it.
 struct BackwardsPool: WorkPool {
-    func forEach(_ count: Int, _ body: (Int) -> Void) {
-        for index in (0..<count).reversed() { body(index) }
+    func forEach(
+        _ count: Int, _ context: UnsafeRawPointer, _ body: @convention(c) (UnsafeRawPointer, Int) -> Void
+    ) {
+        for index in (0..<count).reversed() { body(context, index) }
     }
 }
 
