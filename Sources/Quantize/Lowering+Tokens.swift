@@ -63,12 +63,11 @@ extension Lowering {
     }
 
     /// Int8 taps per channel by their largest magnitude: with so few of them nothing is gained by clipping.
-    private mutating func quantizeTaps(
+    private func quantizeTaps(
         _ node: Node, _ value: ValueID, _ weights: [Float], _ bias: [Float], taps: Int
     ) throws(QuantizeError) -> ([Int8], [mk_channel]) {
         let input = codings[node.inputs[0]]!
         let scales = tapScales(node, weights, taps: taps)
-        widen(value, for: scales)
         let output = codings[value]!
         var codes: [Int8] = []
         var channels: [mk_channel] = []

@@ -50,7 +50,7 @@ struct Lowering {
     }
 
     mutating func run() throws(QuantizeError) -> LoweredModel {
-        coarsenSharedScales()
+        coarsenScales()
         addTensor(0, name: "input")
         builder.record.inputTensor = 0
         let fused = graph.valuesInsideFusedActivations
@@ -161,7 +161,6 @@ struct Lowering {
         let inputScales = (0..<conv.inChannels).map { input.scale($0) }
         let weights = WeightQuantizer.quantize(
             conv, inputScales: inputScales, importance: importance(node.inputs[0]))
-        widen(value, for: weights.accumulatorScales)
         let output = codings[value]!
         guard target == index || !output.isWide else {
             throw QuantizeError(layer: node.name, message: "a convolution with ReLU has no 16-bit form")
@@ -188,44 +187,52 @@ struct Lowering {
     }
 
     /// Requantization factors must stay under a quarter (docs/arithmetic.md): where an output step would be finer than
-    /// four accumulator steps, it carries next to no information and is made coarser.
-    mutating func widen(_ value: ValueID, for accumulatorScales: [Double]) {
-        // A shared scale was made coarse enough before the first op was lowered.
-        guard groups.members(value).count == 1 else { return }
-        var coding = codings[value]!
-        for o in accumulatorScales.indices {
-            let index = coding.scales.count == 1 ? 0 : o
-            coding.scales[index] = max(coding.scales[index], Float(accumulatorScales[o] * 4.001))
-        }
-        codings[value] = coding
-    }
-
-    /// Raises the scales of groups so that every convolution that writes into one keeps its factor under a quarter.
-    private mutating func coarsenSharedScales() {
-        for node in graph.nodes {
-            guard let coding = codings[node.output] else { continue }
-            let members = groups.members(node.output)
-            guard members.count > 1, let units = accumulatorScales(node) else { continue }
-            var scales = coding.scales
-            for o in units.indices {
-                let index = scales.count == 1 ? 0 : o
-                scales[index] = max(scales[index], Float(units[o] * 4.001))
+    /// four accumulator steps, it carries next to no information and is made coarser, with those that share its scale. That
+    /// makes the accumulator steps of its readers coarser in turn, so it goes on until nothing changes.
+    private mutating func coarsenScales() {
+        let fused = graph.valuesInsideFusedActivations
+        for _ in 0..<graph.nodes.count {
+            var isChanged = false
+            for (index, node) in graph.nodes.enumerated() {
+                guard let units = accumulatorScales(node) else { continue }
+                let target = fused.contains(node.output) ? graph.consumers(of: node.output)[0] : index
+                isChanged = coarsen(graph.nodes[target].output, units) || isChanged
             }
-            guard scales != coding.scales else { continue }
-            for member in members where codings[member]?.scales.count == scales.count {
-                codings[member]!.scales = scales
-            }
+            if !isChanged { return }
         }
     }
 
-    /// Real value of one accumulator unit by output channel; nil for an op without an accumulator.
+    private mutating func coarsen(_ value: ValueID, _ units: [Double]) -> Bool {
+        guard let coding = codings[value] else { return false }
+        var scales = coding.scales
+        for o in units.indices {
+            let index = scales.count == 1 ? 0 : o
+            scales[index] = max(scales[index], Float(units[o] * 4.001))
+        }
+        guard scales != coding.scales else { return false }
+        codings[value]!.scales = scales
+        for member in groups.members(value) where codings[member]?.scales.count == scales.count {
+            codings[member]!.scales = scales
+        }
+        return true
+    }
+
+    /// Real value of one accumulator unit by output channel, or a little more (clipping of weights makes it smaller); nil for an
+    /// op without an accumulator.
     private func accumulatorScales(_ node: Node) -> [Double]? {
         switch node.op {
         case .conv3d(let conv):
             let input = byteCoding(node.inputs[0])
-            return WeightQuantizer.quantize(
-                conv, inputScales: (0..<conv.inChannels).map { input.scale($0) }, importance: importance(node.inputs[0])
-            ).accumulatorScales
+            let taps = conv.kernel.count
+            return (0..<conv.outChannels).map { o in
+                var most = 0.0
+                for i in 0..<conv.inChannels {
+                    let first = (o * conv.inChannels + i) * taps
+                    let largest = conv.weights[first..<(first + taps)].reduce(Float(0)) { max($0, abs($1)) }
+                    most = max(most, Double(largest) * Double(input.scale(i)))
+                }
+                return most / 127
+            }
         case .depthwise(let conv): return tapScales(node, conv.weights, taps: conv.kernel.count)
         case .tokenConv(let conv): return tapScales(node, conv.weights, taps: conv.taps)
         default: return nil
