@@ -185,7 +185,8 @@ public enum TestModels {
 
         private mutating func scan(_ input: UInt32, _ channels: Int, _ table: [UInt32]) -> UInt32 {
             let states = 2
-            let inputs = [("x", options.classes, false), ("step", options.classes, true), ("bc", 2 * states, true)].map {
+            let inputs = [("x", options.classes, false), ("step", options.classes, true), ("bc", 2 * states, true)].map
+            {
                 conv($0.0, from: input, channels, to: $0.1, kernel: 1, dilation: 1, zeroPoint: 0, wide: $0.2)
             }
             let output = tensor("scan.out", channels: options.classes, zeroPoint: 0, storage: .i16)
