@@ -48,13 +48,18 @@ let package = Package(
             dependencies: ["CommandSupport", "Volume", "HostRuntime", "FlatGraph", "MKRuntime", "Ops"]),
         .target(
             name: "TestSupport", dependencies: ["FlatGraph", "Ops", "COps"], path: "Tests/TestSupport"),
+        // Replaces malloc and the like in the test program.
+        .target(name: "AllocationFence", path: "Tests/AllocationFence"),
         .testTarget(name: "OpsTests", dependencies: ["Ops", "FixedPoint", "COps", "TestSupport"]),
         .testTarget(name: "FlatGraphTests", dependencies: ["FlatGraph", "FixedPoint", "TestSupport"]),
         .testTarget(name: "MKRuntimeTests", dependencies: ["MKRuntime", "TestSupport", "COps", "FixedPoint"]),
         .testTarget(name: "VolumeTests", dependencies: ["Volume", "CNIfTI"]),
         .testTarget(name: "GraphIRTests", dependencies: ["GraphIR"]),
         .testTarget(
-            name: "QuantizeTests", dependencies: ["Quantize", "GraphIR", "FlatGraph", "Volume", "TestSupport"]),
+            name: "QuantizeTests",
+            dependencies: [
+                "Quantize", "GraphIR", "FlatGraph", "HostRuntime", "Volume", "TestSupport", "AllocationFence",
+            ]),
         // Runs the built programs as a user would.
         .testTarget(name: "CommandTests", dependencies: ["mkquant", "mkrun", "Volume", "FlatGraph", "TestSupport"]),
     ],
@@ -62,7 +67,7 @@ let package = Package(
 )
 
 for target in package.targets
-where target.type != .test && !["COps", "CHost", "CNIfTI", "TestSupport"].contains(target.name) {
+where target.type != .test && !["COps", "CHost", "CNIfTI", "TestSupport", "AllocationFence"].contains(target.name) {
     var settings = target.swiftSettings ?? []
     settings.append(.strictMemorySafety())
     target.swiftSettings = settings

@@ -1,5 +1,7 @@
+#define _GNU_SOURCE  // for O_TMPFILE
 #include "CHost.h"
 
+#include <fcntl.h>
 #include <stdlib.h>  // says whether this is glibc
 
 #ifdef __GLIBC__
@@ -11,5 +13,14 @@ void mk_return_freed_memory(void) {
     mallopt(M_MMAP_THRESHOLD, 1 << 20);
     mallopt(M_TRIM_THRESHOLD, 1 << 20);
     mallopt(M_ARENA_MAX, 1);
+#endif
+}
+
+int mk_open_nameless(const char *folder) {
+#ifdef O_TMPFILE
+    return open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+#else
+    (void)folder;
+    return -1;
 #endif
 }

@@ -38,3 +38,17 @@ public enum ProcessMemory {
     /// Makes freed blocks of 1 MiB and more go back to the system at once, so that what is freed no longer counts.
     public static func returnFreedMemory() { mk_return_freed_memory() }
 }
+
+/// A file that has no name and is gone when it is closed, however the process ends.
+public enum NamelessFile {
+    /// - Returns: a descriptor open for reading and writing, or -1 with `errno`.
+    public static func open(folder: String) -> Int32 {
+        let opened = unsafe mk_open_nameless(folder)
+        if opened >= 0 { return opened }
+        // File systems without nameless files: a name for a moment.
+        var template = Array("\(folder)/.mkedge-XXXXXX".utf8CString)
+        let made = unsafe template.withUnsafeMutableBufferPointer { unsafe mkstemp($0.baseAddress!) }
+        if made >= 0 { _ = unsafe template.withUnsafeBufferPointer { unsafe unlink($0.baseAddress!) } }
+        return made
+    }
+}

@@ -13,7 +13,8 @@ import MKRuntime
         var mutex = unsafe pthread_mutex_t()
         var wake = pthread_cond_t()
         var finished = pthread_cond_t()
-        var body: ((Int) -> Void)?
+        var body: (@convention(c) (UnsafeRawPointer, Int) -> Void)?
+        var context: UnsafeRawPointer?
         var next = 0
         var count = 0
         var running = 0
@@ -54,24 +55,25 @@ import MKRuntime
         unsafe shared.deallocate()
     }
 
-    public func forEach(_ count: Int, _ body: (Int) -> Void) {
+    public func forEach(
+        _ count: Int, _ context: UnsafeRawPointer, _ body: @convention(c) (UnsafeRawPointer, Int) -> Void
+    ) {
         guard handles.count > 0, count > 1 else {
-            for index in 0..<count { body(index) }
+            for index in 0..<count { unsafe body(context, index) }
             return
         }
-        withoutActuallyEscaping(body) { body in
-            unsafe pthread_mutex_lock(&shared.pointee.mutex)
-            unsafe shared.pointee.body = body
-            unsafe shared.pointee.next = 0
-            unsafe shared.pointee.count = count
-            unsafe pthread_cond_broadcast(&shared.pointee.wake)
-            unsafe Self.takeIndices(shared)
-            while unsafe shared.pointee.running > 0 {
-                unsafe pthread_cond_wait(&shared.pointee.finished, &shared.pointee.mutex)
-            }
-            unsafe shared.pointee.body = nil
-            unsafe pthread_mutex_unlock(&shared.pointee.mutex)
+        unsafe pthread_mutex_lock(&shared.pointee.mutex)
+        unsafe shared.pointee.body = body
+        unsafe shared.pointee.context = context
+        unsafe shared.pointee.next = 0
+        unsafe shared.pointee.count = count
+        unsafe pthread_cond_broadcast(&shared.pointee.wake)
+        unsafe Self.takeIndices(shared)
+        while unsafe shared.pointee.running > 0 {
+            unsafe pthread_cond_wait(&shared.pointee.finished, &shared.pointee.mutex)
         }
+        unsafe shared.pointee.body = nil
+        unsafe pthread_mutex_unlock(&shared.pointee.mutex)
     }
 
     private static func work(_ shared: UnsafeMutablePointer<Shared>) {
@@ -88,12 +90,14 @@ import MKRuntime
 
     /// Called and returns with the mutex held; runs indices without it.
     private static func takeIndices(_ shared: UnsafeMutablePointer<Shared>) {
-        while unsafe shared.pointee.next < shared.pointee.count, let body = unsafe shared.pointee.body {
+        while unsafe shared.pointee.next < shared.pointee.count, let body = unsafe shared.pointee.body,
+            let context = unsafe shared.pointee.context
+        {
             let index = unsafe shared.pointee.next
             unsafe shared.pointee.next += 1
             unsafe shared.pointee.running += 1
             unsafe pthread_mutex_unlock(&shared.pointee.mutex)
-            body(index)
+            unsafe body(context, index)
             unsafe pthread_mutex_lock(&shared.pointee.mutex)
             unsafe shared.pointee.running -= 1
         }

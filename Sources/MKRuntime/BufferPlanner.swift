@@ -3,8 +3,16 @@ public struct PlannedBuffer: Equatable, Sendable {
     public enum Use: Equatable, Sendable {
         /// Activation tensor by index in the model file.
         case tensor(Int)
-        /// Zero-point row of the convolution at op index.
+        /// The slices of a tensor that a slice-by-slice pass still needs.
+        case ring(Int, segment: Int)
+        /// Zero-point row of a convolution, sums of a normalization or states of a scan, by op index.
         case scratch(Int)
+        /// The whole tensor between two segments of a network with statistics over the volume.
+        case volume
+        /// Rows of one input plane, as the source delivers them.
+        case inputRows
+        /// Labels of one slice on their way out.
+        case labelSlice
         /// One row of class scores per thread.
         case scoreRows
         /// Sums of weighted scores of the slices that a later window can still touch.

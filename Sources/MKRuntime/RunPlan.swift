@@ -1,11 +1,24 @@
 import FlatGraph
 import Ops
 
-public enum ExecutionMode: UInt8, Sendable {
+public enum ExecutionMode: UInt8, Sendable, CaseIterable {
     /// Every layer over the whole volume at once.
     case whole = 0
     /// Overlapping windows of the model's patch size, weighted sums of class scores.
     case windows = 1
+    /// Slice by slice through all layers, optionally in tiles of the slice. Same labels as `whole`.
+    case lines = 2
+    /// Boxes with a halo as wide as the receptive field. Same labels as `whole`.
+    case tiles = 3
+
+    public var name: String {
+        switch self {
+        case .whole: "whole"
+        case .windows: "windows"
+        case .lines: "lines"
+        case .tiles: "tiles"
+        }
+    }
 }
 
 /// Everything a run will touch, computed from the model and the volume's size before a voxel is read.
@@ -14,25 +27,36 @@ public struct RunPlan: Sendable {
     public let threads: Int
     /// Size of the volume in the model's grid.
     public let volume: Extent
-    /// Size of the network's input: the volume, or the patch.
+    /// Size of the network's input: the volume, the patch, or a tile with its halo.
     public let extent: Extent
+    /// What is computed at a time: rows and columns in `lines`, a box without its halo in `tiles`, rows of labels in
+    /// `windows`; the volume where nothing is cut.
+    public let tile: Extent
+    /// Of every tensor over `extent`.
     public let layouts: [TensorLayout]
     public let buffers: [PlannedBuffer]
     public let arenaBytes: Int
     public let lowerBoundBytes: Int
-    /// Windows along depth, height, width; empty when the whole volume is run at once.
+    /// Windows or tiles along depth, height, width; empty in the other modes.
     public let windows: [WindowAxis]
+    /// Voxels that a tile computes beyond its labels on each side that is not the volume's (depth, height, width).
+    let halo: Extent
+    /// Rows of labels that are finished together in `windows`, and the window rows they need.
+    let strips: [WindowStrip]
+    let lines: LinesPlan?
     /// Index of the first op of the tail that runs row by row: [pointwise convolution, argmax] or [argmax].
     let tail: Int
     let scoreTensor: Int
-
-    public var windowCount: Int { windows.reduce(1) { $0 * $1.starts.count } }
+    /// Multiply-adds of the plan over those of one run of the network over the volume without overlap, in thousandths.
+    public let recomputePerMille: Int
 
     /// - Parameters:
     ///   - volume: size in the model's grid.
     ///   - materializeScores: keep the class scores as a whole tensor, for an observer.
+    ///   - tile: see the property; nil for no cut.
     public init(
-        file: ModelFile, volume: Extent, mode: ExecutionMode, threads: Int, materializeScores: Bool = false
+        file: ModelFile, volume: Extent, mode: ExecutionMode, threads: Int, materializeScores: Bool = false,
+        tile: Extent? = nil
     ) throws(RuntimeError) {
         // 2^31 voxels of four bytes times the channels of any network stay far inside Int.
         guard volume.depth > 0, volume.height > 0, volume.width > 0, volume.depth <= 32767, volume.height <= 32767,
@@ -41,54 +65,58 @@ public struct RunPlan: Sendable {
         self.mode = mode
         self.threads = threads
         self.volume = volume
-        windows = mode == .windows ? try Self.windowAxes(file, volume) : []
+        let tile = Self.clamp(tile ?? volume, to: volume)
+        self.tile = tile
+        halo = mode == .tiles ? try Self.halo(file) : Extent(depth: 0, height: 0, width: 0)
+        switch mode {
+        case .whole, .lines: windows = []
+        case .windows: windows = try Self.windowAxes(file, volume)
+        case .tiles: windows = Self.tileAxes(file, volume, tile, halo)
+        }
         extent =
-            mode == .windows
-            ? Extent(depth: windows[0].patch, height: windows[1].patch, width: windows[2].patch) : volume
+            windows.isEmpty
+            ? volume : Extent(depth: windows[0].patch, height: windows[1].patch, width: windows[2].patch)
+        strips = mode == .windows ? WindowStrip.split(windows[1], rows: tile.height) : []
         layouts = try Self.layouts(file, extent)
         let last = file.opCount - 1
         scoreTensor = file.operand(file.op(last), 0)
         try Self.checkScores(layouts[scoreTensor].extent, within: extent, mode)
         tail = !materializeScores && Self.canFuseHead(file) ? last - 1 : last
-        var buffers = Self.buffers(file, layouts, tail: tail, threads: threads)
-        if mode == .windows {
-            let slab = Int(file.tensor(scoreTensor).channels) * extent.depth * volume.height * volume.width * 4
-            buffers.append(PlannedBuffer(use: .scoreSlab, bytes: slab, first: 0, last: tail))
-        }
+        lines =
+            mode == .lines
+            ? try LinesPlan(file: file, layouts: layouts, tail: tail, tile: (tile.height, tile.width)) : nil
+        let shapes = Shapes(
+            file: file, mode: mode, threads: threads, volume: volume, extent: extent, layouts: layouts, tail: tail,
+            strips: strips, lines: lines)
+        var buffers = shapes.buffers()
         arenaBytes = BufferPlanner.place(&buffers)
         lowerBoundBytes = BufferPlanner.lowerBound(buffers)
         self.buffers = buffers
+        recomputePerMille = Self.recompute(file, volume, extent, layouts, windows, strips, lines, tail)
     }
+
+    /// Runs of the network over `extent`.
+    public var windowCount: Int {
+        guard !windows.isEmpty else { return 0 }
+        let rows = strips.isEmpty ? windows[1].starts.count : strips.reduce(0) { $0 + $1.windows.count }
+        return windows[0].starts.count * rows * windows[2].starts.count
+    }
+
+    /// Parts that each go through the whole depth.
+    public var tileCount: Int { lines?.tiles.count ?? (mode == .tiles ? windowCount : max(1, strips.count)) }
 
     func offset(of use: PlannedBuffer.Use) -> Int {
         for buffer in buffers where buffer.use == use { return buffer.offset }
         preconditionFailure("buffer was not planned")
     }
 
-    // MARK: Layouts
-
-    private static func windowAxes(_ file: ModelFile, _ volume: Extent) throws(RuntimeError) -> [WindowAxis] {
-        let record = file.record
-        guard record.windowScheme != .none else { throw RuntimeError(.noWindowScheme) }
-        // The patch is stored along the oriented first (width), second and third (depth) axis.
-        let sizes = [(volume.depth, record.patch.2), (volume.height, record.patch.1), (volume.width, record.patch.0)]
-        let axes = sizes.map {
-            WindowAxis(
-                size: $0.0, patch: Int($0.1), overlapPerMille: Int(record.overlapPerMille),
-                scheme: record.windowScheme)
-        }
-        var sum = 1
-        var overlap = 1
-        for (axis, index) in zip(axes, [2, 1, 0]) {
-            sum *= unsafe axis.largestSum(file.windowTable(index))
-            overlap *= axis.largestOverlap
-        }
-        let bound = (sum >> 12) + overlap * Int(WindowWeightRule.floor)
-        guard bound <= WindowWeightRule.largestSum else {
-            throw RuntimeError(.windowWeightsTooLarge, need: WindowWeightRule.largestSum, have: bound)
-        }
-        return axes
+    private static func clamp(_ tile: Extent, to volume: Extent) -> Extent {
+        Extent(
+            depth: min(max(1, tile.depth), volume.depth), height: min(max(1, tile.height), volume.height),
+            width: min(max(1, tile.width), volume.width))
     }
+
+    // MARK: What a model allows
 
     /// Whether the model names a window scheme and labels whole windows.
     public static func supportsWindows(_ file: ModelFile) -> Bool {
@@ -109,8 +137,20 @@ public struct RunPlan: Sendable {
         let eaten = [
             extent.depth - scores.depth, extent.height - scores.height, extent.width - scores.width,
         ]
-        if mode == .windows, let most = eaten.max(), most > 0 { throw RuntimeError(.windowsShrink, need: most) }
+        guard mode == .windows || mode == .tiles, let most = eaten.max(), most > 0 else { return }
+        throw RuntimeError(.windowsShrink, need: most)
     }
+
+    /// The last convolution can feed argmax one row at a time when it is pointwise and nobody else reads its output.
+    private static func canFuseHead(_ file: ModelFile) -> Bool {
+        let last = file.opCount - 1
+        guard last >= 1, file.op(last - 1).kind == .conv3d,
+            Int(file.op(last - 1).output) == file.operand(file.op(last), 0)
+        else { return false }
+        return file.conv3D(file.op(last - 1)).isPointwise
+    }
+
+    // MARK: Layouts
 
     private static func layouts(_ file: ModelFile, _ extent: Extent) throws(RuntimeError) -> [TensorLayout] {
         var pads = [Int](repeating: 0, count: file.tensorCount)
@@ -145,95 +185,6 @@ public struct RunPlan: Sendable {
                     channels: Int(tensor.channels), extent: grown, element: tensor.element ?? .u8, padX: pads[index]))
         }
         return result
-    }
-
-    // MARK: Buffers
-
-    /// The last convolution can feed argmax one row at a time when it is pointwise and nobody else reads its output.
-    private static func canFuseHead(_ file: ModelFile) -> Bool {
-        let last = file.opCount - 1
-        guard last >= 1, file.op(last - 1).kind == .conv3d,
-            Int(file.op(last - 1).output) == file.operand(file.op(last), 0)
-        else { return false }
-        return file.conv3D(file.op(last - 1)).isPointwise
-    }
-
-    private static func buffers(
-        _ file: ModelFile, _ layouts: [TensorLayout], tail: Int, threads: Int
-    ) -> [PlannedBuffer] {
-        let inPlace = inPlaceTargets(file, layouts)
-        var result: [PlannedBuffer] = []
-        for tensor in 0..<file.tensorCount where inPlace[tensor] == nil {
-            guard file.tensor(tensor).storage != .labels, let life = lifetime(tensor, file, inPlace, tail) else {
-                continue
-            }
-            result.append(
-                PlannedBuffer(
-                    use: .tensor(tensor), bytes: layouts[tensor].byteCount, first: life.lowerBound,
-                    last: life.upperBound))
-        }
-        for index in 0..<file.opCount {
-            let bytes = scratchBytes(file, file.op(index), layouts, threads: threads)
-            guard bytes > 0 else { continue }
-            let step = min(index, tail)
-            result.append(PlannedBuffer(use: .scratch(index), bytes: bytes, first: step, last: step))
-        }
-        if tail < file.opCount - 1 {
-            let row = scoreRow(file, layouts).byteCount
-            result.append(
-                PlannedBuffer(use: .scoreRows, bytes: BufferPlanner.aligned(row) * threads, first: tail, last: tail))
-        }
-        return result
-    }
-
-    private static func scratchBytes(
-        _ file: ModelFile, _ op: OpRecord, _ layouts: [TensorLayout], threads: Int
-    ) -> Int {
-        switch op.kind {
-        case .conv3d: file.conv3D(op).scratchBytes(input: layouts[file.operand(op, 0)])
-        case .scan: file.scan(op).scratchBytes(threads: threads)
-        case .groupNorm: NormScratch(channels: file.norm(op).channels, threads: threads).byteCount
-        default: 0
-        }
-    }
-
-    /// Output tensor of a look-up → the tensor whose buffer it reuses, where that is not read again.
-    static func inPlaceTargets(_ file: ModelFile, _ layouts: [TensorLayout]) -> [Int: Int] {
-        var result: [Int: Int] = [:]
-        for index in 0..<file.opCount where file.op(index).kind == .lookup {
-            let op = file.op(index)
-            let input = file.operand(op, 0)
-            guard layouts[input] == layouts[Int(op.output)], lastUse(of: input, file) == index else { continue }
-            result[Int(op.output)] = result[input] ?? input
-        }
-        return result
-    }
-
-    private static func lastUse(of tensor: Int, _ file: ModelFile) -> Int {
-        var last = -1
-        for index in 0..<file.opCount {
-            let op = file.op(index)
-            for i in 0..<Int(op.operandCount) where file.operand(op, i) == tensor { last = index }
-        }
-        return last
-    }
-
-    /// Steps during which the buffer of `tensor` (and of those that reuse it) holds data; nil when it never does.
-    private static func lifetime(
-        _ tensor: Int, _ file: ModelFile, _ inPlace: [Int: Int], _ tail: Int
-    ) -> ClosedRange<Int>? {
-        var first = tensor == Int(file.record.inputTensor) ? 0 : Int.max
-        var last = -1
-        for member in 0..<file.tensorCount where member == tensor || inPlace[member] == tensor {
-            last = max(last, min(lastUse(of: member, file), tail))
-            for index in 0..<file.opCount where Int(file.op(index).output) == member && index < max(tail, 1) + 1 {
-                // The score tensor of a fused head exists row by row only.
-                if index >= tail && tail < file.opCount - 1 { continue }
-                first = min(first, index)
-                last = max(last, index)
-            }
-        }
-        return first <= last ? first...last : nil
     }
 
     /// One row of class scores, as the fused head writes it.

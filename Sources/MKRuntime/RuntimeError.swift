@@ -16,6 +16,12 @@ public struct RuntimeError: Error, Equatable, Sendable {
         /// a buffer's guard bytes were overwritten by the op before `index`: a fault of ours
         case guardOverwritten
         case cancelled
+        /// op `index` (a stride, a scan, a statistic across a skip connection) cannot run slice by slice
+        case linesUnsupported
+        /// op `index` depends on more than its surroundings, or the network eats its border: tiles would not be exact
+        case tilesUnsupported
+        /// the source of the input codes or the receiver of the labels failed and has the reason
+        case transferFailed
     }
 
     public var reason: Reason
@@ -46,6 +52,10 @@ public struct RuntimeError: Error, Equatable, Sendable {
             case .windowWeightsTooLarge: "window overlap: weights of one voxel sum to \(have) (limit \(need))"
             case .guardOverwritten: "internal error: op \(index) wrote outside its buffer"
             case .cancelled: "cancelled"
+            case .linesUnsupported:
+                "op \(index) cannot run slice by slice (stride, scan, or statistics beside a skip connection)"
+            case .tilesUnsupported: "op \(index) depends on more than its surroundings: tiles would change the labels"
+            case .transferFailed: "input or output failed"
             }
         }
     }

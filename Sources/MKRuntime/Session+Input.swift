@@ -4,42 +4,50 @@ import Ops
 extension Session {
     /// Writes the input tensor: codes of the box at `origin` (z, y, x) of the volume, the code of real zero outside the
     /// volume and in the gaps between rows.
-    func loadInput(
-        _ codes: UnsafeBufferPointer<UInt8>, origin: (Int, Int, Int), _ parallel: some WorkPool
-    ) {
+    func loadInput(_ source: some CodeSource, origin: (Int, Int, Int)) throws(RuntimeError) {
         let tensor = Int(file.record.inputTensor)
         let layout = plan.layouts[tensor]
-        let zeroPoint = file.tensor(tensor).zeroPoint
         let base = unsafe arena + plan.offset(of: .tensor(tensor))
         writeGuard(plan.offset(of: .tensor(tensor)), layout)
-        splitRows(layout.extent.rows, parallel) { rows, _ in
-            for row in rows {
-                let z = origin.0 + row / layout.extent.height
-                let y = origin.1 + row % layout.extent.height
-                for block in 0..<layout.blocks {
-                    let target = unsafe base + layout.rowOffset(block: block, z: 0, y: row)
-                    unsafe target.initializeMemory(as: UInt8.self, repeating: zeroPoint, count: layout.extent.width * 4)
-                    unsafe copyRow(codes, z, y, origin.2, block, layout, target.assumingMemoryBound(to: UInt8.self))
-                    unsafe layout.fillGapsAround(row: row, block: block, base: base, zeroPoint: zeroPoint)
-                }
-            }
+        for z in 0..<layout.extent.depth {
+            unsafe try loadSlice(source, z: origin.0 + z, y0: origin.1, x0: origin.2, slot: z, layout, base)
         }
     }
 
-    private func copyRow(
-        _ codes: UnsafeBufferPointer<UInt8>, _ z: Int, _ y: Int, _ x0: Int, _ block: Int, _ layout: TensorLayout,
-        _ target: UnsafeMutablePointer<UInt8>
-    ) {
+    /// Writes slot `slot` of an input tensor or ring: rows y0... and columns x0... of plane z. What lies outside the volume gets
+    /// the code of real zero.
+    func loadSlice(
+        _ source: some CodeSource, z: Int, y0: Int, x0: Int, slot: Int, _ layout: TensorLayout,
+        _ base: UnsafeMutableRawPointer
+    ) throws(RuntimeError) {
         let volume = plan.volume
-        guard z >= 0, z < volume.depth, y >= 0, y < volume.height else { return }
-        let from = max(0, -x0)
-        let to = min(layout.extent.width, volume.width - x0)
-        guard from < to else { return }
-        for lane in 0..<4 where block * 4 + lane < layout.channels {
-            let channel = block * 4 + lane
-            let source =
-                unsafe codes.baseAddress! + ((channel * volume.depth + z) * volume.height + y) * volume.width + x0
-            for x in from..<to { unsafe target[x * 4 + lane] = source[x] }
+        let zeroPoint = file.tensor(Int(file.record.inputTensor)).zeroPoint
+        let (height, width) = (layout.extent.height, layout.extent.width)
+        let inside = (0..<volume.depth).contains(z)
+        let rows = inside ? max(0, y0)..<max(max(0, y0), min(volume.height, y0 + height)) : 0..<0
+        let columns = max(0, -x0)..<max(max(0, -x0), min(width, volume.width - x0))
+        let isCovered = rows.count == height && columns.count == width
+        let buffer = unsafe (arena + plan.offset(of: .inputRows)).assumingMemoryBound(to: UInt8.self)
+        for block in 0..<layout.blocks {
+            let lanes = min(4, layout.channels - block * 4)
+            for y in 0..<height where !isCovered || lanes < 4 {
+                let target = unsafe base + layout.rowOffset(block: block, z: slot, y: y)
+                unsafe target.initializeMemory(as: UInt8.self, repeating: zeroPoint, count: width * 4)
+            }
+            for lane in 0..<lanes where !rows.isEmpty {
+                guard unsafe source.read(channel: block * 4 + lane, z: z, rows: rows, into: buffer) else {
+                    throw RuntimeError(.transferFailed)
+                }
+                for y in rows {
+                    let row = unsafe buffer + ((y - rows.lowerBound) * volume.width + x0)
+                    let target = unsafe (base + layout.rowOffset(block: block, z: slot, y: y - y0))
+                        .assumingMemoryBound(to: UInt8.self)
+                    for x in columns { unsafe target[x * 4 + lane] = row[x] }
+                }
+            }
+            for y in 0..<height {
+                unsafe layout.fillGapsAround(row: slot * height + y, block: block, base: base, zeroPoint: zeroPoint)
+            }
         }
     }
 
@@ -62,15 +70,20 @@ extension Session {
         }
     }
 
+    func isGuardIntact(_ offset: Int, _ layout: TensorLayout) -> Bool {
+        let end = unsafe arena + offset + layout.byteCount - TensorLayout.slack
+        for i in 0..<(TensorLayout.slack / 8) {
+            guard unsafe end.load(fromByteOffset: i * 8, as: UInt64.self) == Self.guardWord else { return false }
+        }
+        return true
+    }
+
     /// Checks the guards of all tensors that are live at step `index`.
     func checkGuards(after index: Int) throws(RuntimeError) {
         for buffer in plan.buffers where buffer.first <= index && index <= buffer.last {
             guard case .tensor(let tensor) = buffer.use else { continue }
-            let end = unsafe arena + buffer.offset + plan.layouts[tensor].byteCount - TensorLayout.slack
-            for i in 0..<(TensorLayout.slack / 8) {
-                guard unsafe end.load(fromByteOffset: i * 8, as: UInt64.self) == Self.guardWord else {
-                    throw RuntimeError(.guardOverwritten, index: index)
-                }
+            guard isGuardIntact(buffer.offset, plan.layouts[tensor]) else {
+                throw RuntimeError(.guardOverwritten, index: index)
             }
         }
     }

@@ -15,29 +15,49 @@ struct NormScratch {
 
 extension Session {
     /// Sums by share of the rows, their reduction (exact, so the order does not matter), and the map.
-    func runGroupNorm(_ step: Step, _ parallel: some WorkPool) {
-        let op = step.op
-        let norm = file.norm(op)
-        let scratch = NormScratch(channels: norm.channels, threads: plan.threads)
-        let base = unsafe arena + step.scratch!
-        let sums = unsafe base.assumingMemoryBound(to: NormSums.self)
-        unsafe sums.initialize(repeating: NormSums(), count: norm.channels * plan.threads)
-        let (input, inputLayout) = unsafe (arena + step.inputs[0], step.inputLayouts[0])
-        splitRows(inputLayout.extent.rows, parallel) { rows, thread in
-            unsafe norm.addSums(
-                isa: isa, input: input, layout: inputLayout, rows: rows, sums: sums + thread * norm.channels)
-        }
+    func runGroupNorm(_ index: Int, _ parallel: some WorkPool) {
+        let step = steps[index]
+        clearSums(step)
+        share(.normSums(index), rows: step.inputLayouts[0].extent.rows, parallel)
+        reduceSums(step)
+        share(.normRows(index), rows: step.outputLayout.extent.rows, parallel)
+    }
+
+    private func sums(_ step: Step) -> UnsafeMutablePointer<NormSums> {
+        unsafe (arena + step.scratch!).assumingMemoryBound(to: NormSums.self)
+    }
+
+    private func affines(_ step: Step) -> UnsafeMutablePointer<mk_affine> {
+        let scratch = NormScratch(channels: file.norm(step.op).channels, threads: plan.threads)
+        return unsafe (arena + step.scratch! + scratch.affineOffset).assumingMemoryBound(to: mk_affine.self)
+    }
+
+    func clearSums(_ step: Step) {
+        unsafe sums(step).initialize(repeating: NormSums(), count: file.norm(step.op).channels * plan.threads)
+    }
+
+    /// Adds rows of the input to the sums of a thread.
+    func addSums(_ step: Step, _ rows: Range<Int>, _ thread: Int, input: UnsafeRawPointer) {
+        let norm = file.norm(step.op)
+        unsafe norm.addSums(
+            isa: isa, input: input, layout: step.inputLayouts[0], rows: rows, sums: sums(step) + thread * norm.channels)
+    }
+
+    /// One affine map per channel from the finished sums.
+    func reduceSums(_ step: Step) {
+        let norm = file.norm(step.op)
+        let sums = unsafe sums(step)
         for thread in 1..<max(1, plan.threads) {
             for c in 0..<norm.channels { unsafe sums[c] += sums[thread * norm.channels + c] }
         }
-        let affines = unsafe (base + scratch.affineOffset).assumingMemoryBound(to: mk_affine.self)
+        let affines = unsafe affines(step)
         unsafe affines.initialize(repeating: mk_affine(), count: norm.channels + 3)
-        unsafe norm.affines(sums: sums, parameters: { file.normChannel(op, $0) }, into: affines)
-        let layout = plan.layouts[Int(op.output)]
-        splitRows(layout.extent.rows, parallel) { rows, _ in
-            unsafe norm.apply(
-                isa: isa, affines: affines, input: input, inputLayout: inputLayout, output: arena + step.output,
-                outputLayout: layout, rows: rows)
-        }
+        unsafe norm.affines(sums: sums, parameters: { file.normChannel(step.op, $0) }, into: affines)
+    }
+
+    func applyNorm(_ step: Step, _ rows: Range<Int>, input: UnsafeRawPointer, output: UnsafeMutableRawPointer) {
+        unsafe file.norm(step.op).apply(
+            isa: isa, affines: affines(step), input: input, inputLayout: step.inputLayouts[0], output: output,
+            outputLayout: step.outputLayout, rows: rows)
     }
 }

@@ -4,9 +4,12 @@ import Ops
 
 extension Session {
     /// The row-by-row ops of state-space and Kolmogorov-Arnold blocks.
-    func runTokenRows(_ step: Step, _ layout: TensorLayout, _ output: UnsafeMutableRawPointer, _ rows: Range<Int>) {
+    func runTokenRows(
+        _ step: Step, _ layout: TensorLayout, _ output: UnsafeMutableRawPointer, _ rows: Range<Int>,
+        input operand: (Int) -> UnsafeRawPointer
+    ) {
         let op = step.op
-        let input = unsafe UnsafeRawPointer(arena + step.inputs[0])
+        let input = unsafe operand(0)
         let inputLayout = step.inputLayouts[0]
         switch op.kind {
         case .narrow:
@@ -23,7 +26,7 @@ extension Session {
                 inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
         case .addWide:
             unsafe AddWide().run(
-                isa: isa, a: input, layoutA: inputLayout, b: arena + step.inputs[1], layoutB: step.inputLayouts[1],
+                isa: isa, a: input, layoutA: inputLayout, b: operand(1), layoutB: step.inputLayouts[1],
                 output: output, outputLayout: layout, rows: rows)
         case .depthToSpace:
             unsafe file.depthToSpace(op).run(
@@ -42,7 +45,7 @@ extension Session {
                 outputLayout: layout, rows: rows)
         case .gate:
             let buffers = unsafe Gate.Buffers(
-                a: input, b: arena + step.inputs[1], z: arena + step.inputs[2],
+                a: input, b: operand(1), z: operand(2),
                 table: tablePointer(op, as: Int16.self), channels: file.channels(op), output: output)
             unsafe file.gate(op).run(
                 isa: isa, buffers, sumLayout: inputLayout, gateLayout: step.inputLayouts[2], outputLayout: layout,
@@ -52,22 +55,25 @@ extension Session {
     }
 
     /// Channels are independent, so threads share them; each walks the whole sequence.
-    func runScan(_ step: Step, _ parallel: some WorkPool) {
+    func runScan(_ index: Int, _ parallel: some WorkPool) {
+        let scan = file.scan(steps[index].op)
+        unsafe scan.reset((arena + steps[index].scratch!).assumingMemoryBound(to: Int32.self))
+        share(.scan(index), rows: scan.groups, parallel)
+    }
+
+    func scanGroups(_ step: Step, _ groups: Range<Int>, _ thread: Int) {
         let scan = file.scan(step.op)
-        let layout = plan.layouts[Int(step.op.output)]
         let state = unsafe (arena + step.scratch!).assumingMemoryBound(to: Int32.self)
-        unsafe scan.reset(state)
         let buffers = unsafe Scan.Buffers(
             x: arena + step.inputs[0], step: arena + step.inputs[1], matrices: arena + step.inputs[2],
             table: tablePointer(step.op, as: UInt8.self), state: state, output: arena + step.output)
         let layouts = Scan.Layouts(
-            x: step.inputLayouts[0], step: step.inputLayouts[1], matrices: step.inputLayouts[2], output: layout)
+            x: step.inputLayouts[0], step: step.inputLayouts[1], matrices: step.inputLayouts[2],
+            output: step.outputLayout)
         let chunks = unsafe arena + (step.scratch! + scan.stateBytes)
-        splitRows(scan.groups, parallel) { groups, thread in
-            unsafe scan.run(
-                isa: isa, buffers, layouts, groups: groups, tokens: 0..<layout.extent.voxels,
-                scratch: chunks + thread * scan.chunkBytes)
-        }
+        unsafe scan.run(
+            isa: isa, buffers, layouts, groups: groups, tokens: 0..<step.outputLayout.extent.voxels,
+            scratch: chunks + thread * scan.chunkBytes)
     }
 
     /// The validator checked size and alignment.

@@ -1,19 +1,6 @@
 import FlatGraph
 import Ops
 
-/// Where work is done. The runtime has no threads of its own: the host passes a pool, bare metal `SerialPool`.
-public protocol WorkPool {
-    /// Runs `body(0) … body(count - 1)`, in any order or at the same time, and returns when all are done.
-    func forEach(_ count: Int, _ body: (Int) -> Void)
-}
-
-public struct SerialPool: WorkPool {
-    public init() {}
-    public func forEach(_ count: Int, _ body: (Int) -> Void) {
-        for index in 0..<count { body(index) }
-    }
-}
-
 /// Called after each unit of work; false cancels the run.
 public typealias ProgressReport = (_ done: Int, _ total: Int) -> Bool
 
@@ -27,6 +14,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
     let isa: ISA
     let arena: UnsafeMutableRawPointer
     let steps: [Step]
+    let lineSteps: [LineStep]
 
     /// What an op needs at run time, resolved once.
     struct Step {
@@ -36,6 +24,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         var inputs: [Int]
         var inputLayouts: [TensorLayout]
         var output: Int
+        var outputLayout: TensorLayout
         var scratch: Int?
     }
 
@@ -52,9 +41,11 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         self.isa = isa
         unsafe self.arena = base
         steps = Self.resolve(file, plan)
+        lineSteps = LineStep.resolve(file, plan)
     }
 
     private static func resolve(_ file: ModelFile, _ plan: RunPlan) -> [Step] {
+        guard plan.lines == nil else { return [] }
         let inPlace = RunPlan.inPlaceTargets(file, plan.layouts)
         func offset(_ tensor: Int) -> Int {
             let owner = inPlace[tensor] ?? tensor
@@ -64,17 +55,16 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         return (0..<file.opCount).map { index in
             let op = file.op(index)
             let conv = op.kind == .conv3d ? file.conv3D(op) : nil
-            let hasScratch = plan.buffers.contains { $0.use == .scratch(index) }
             let tensors = (0..<Int(op.operandCount)).map { file.operand(op, $0) }
             let layouts = tensors.map { plan.layouts[$0] }
             return Step(
                 op: op, conv: conv, concat: op.kind == .concat ? Concat(channels: layouts.map(\.channels)) : nil,
                 inputs: tensors.map(offset), inputLayouts: layouts, output: offset(Int(op.output)),
-                scratch: hasScratch ? plan.offset(of: .scratch(index)) : nil)
+                outputLayout: plan.layouts[Int(op.output)], scratch: plan.scratchOffset(index))
         }
     }
 
-    /// Segments a volume.
+    /// Segments a volume in memory.
     ///
     /// - Parameters:
     ///   - codes: input codes `[channel][depth][height][width]`, one byte each, of the plan's volume.
@@ -83,45 +73,118 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         codes: UnsafeBufferPointer<UInt8>, labels: UnsafeMutableRawBufferPointer, parallel: some WorkPool,
         progress: ProgressReport = { _, _ in true }, observer: OpObserver? = nil
     ) throws(RuntimeError) {
-        let input = file.tensor(Int(file.record.inputTensor))
-        let argmax = Argmax(classes: file.classCount)
-        precondition(codes.count == plan.volume.voxels * Int(input.channels), "codes do not match the plan")
-        precondition(labels.count == plan.volume.voxels * argmax.labelBytes, "labels do not match the plan")
+        let channels = Int(file.tensor(Int(file.record.inputTensor)).channels)
+        let source = unsafe CodeVolume(codes, extent: plan.volume, channels: channels)
+        let sink = unsafe LabelVolume(
+            labels, extent: plan.volume, bytes: Argmax(classes: file.classCount).labelBytes)
+        unsafe try run(from: source, to: sink, parallel: parallel, progress: progress, observer: observer)
+    }
+
+    /// Segments a volume that comes and goes by rows and slices.
+    public func run(
+        from source: some CodeSource, to sink: some LabelSink, parallel: some WorkPool,
+        progress: ProgressReport = { _, _ in true }, observer: OpObserver? = nil
+    ) throws(RuntimeError) {
         switch plan.mode {
-        case .whole:
-            unsafe try runWhole(codes, labels, parallel, progress, observer)
-        case .windows:
-            unsafe try runWindows(codes, labels, parallel, progress)
+        case .whole: unsafe try runWhole(source, sink, parallel, progress, observer)
+        case .windows: try runWindows(source, sink, parallel, progress)
+        case .lines: try runLines(source, sink, parallel, progress)
+        case .tiles: try runTiles(source, sink, parallel, progress)
         }
     }
 
-    // MARK: Whole volume
+    // MARK: Whole volume and tiles
 
     private func runWhole(
-        _ codes: UnsafeBufferPointer<UInt8>, _ labels: UnsafeMutableRawBufferPointer, _ parallel: some WorkPool,
-        _ progress: ProgressReport, _ observer: OpObserver?
+        _ source: some CodeSource, _ sink: some LabelSink, _ parallel: some WorkPool, _ progress: ProgressReport,
+        _ observer: OpObserver?
     ) throws(RuntimeError) {
-        unsafe loadInput(codes, origin: (0, 0, 0), parallel)
+        try loadInput(source, origin: (0, 0, 0))
         let total = file.opCount
         for index in 0..<plan.tail {
             unsafe try runOp(index, parallel, observer)
             guard progress(index + 1, total) else { throw RuntimeError(.cancelled) }
         }
-        let argmax = Argmax(classes: file.classCount)
-        let volume = plan.volume
         let scored = plan.layouts[plan.scoreTensor].extent
-        if scored != volume { unsafe labels.initializeMemory(as: UInt8.self, repeating: 0) }
         // What a network without padding does not label is a border of equal width on both sides.
-        let (z0, y0, x0) = (
-            (volume.depth - scored.depth) / 2, (volume.height - scored.height) / 2, (volume.width - scored.width) / 2
+        let origin = (
+            (plan.volume.depth - scored.depth) / 2, (plan.volume.height - scored.height) / 2,
+            (plan.volume.width - scored.width) / 2
         )
-        unsafe forEachScoreRow(parallel) { row, scores, layout in
-            let line = (row / scored.height + z0) * volume.height + row % scored.height + y0
-            let offset = (line * volume.width + x0) * argmax.labelBytes
-            unsafe argmax.run(scores: scores, layout: layout, labels: labels.baseAddress! + offset)
-        }
+        try deliver((0..<scored.depth, 0..<scored.height, 0..<scored.width), origin: origin, sink, parallel)
         try checkGuards(after: plan.tail)
         _ = progress(total, total)
+    }
+
+    private func runTiles(
+        _ source: some CodeSource, _ sink: some LabelSink, _ parallel: some WorkPool, _ progress: ProgressReport
+    ) throws(RuntimeError) {
+        var done = 0
+        let (zAxis, yAxis, xAxis) = (plan.windows[0], plan.windows[1], plan.windows[2])
+        for (iz, z) in zAxis.starts.enumerated() {
+            for (iy, y) in yAxis.starts.enumerated() {
+                for (ix, x) in xAxis.starts.enumerated() {
+                    try loadInput(source, origin: (z, y, x))
+                    for index in 0..<plan.tail { unsafe try runOp(index, parallel, nil) }
+                    func part(_ axis: Int, _ index: Int, _ start: Int) -> Range<Int> {
+                        let range = plan.delivered(axis, index)
+                        return (range.lowerBound - start)..<(range.upperBound - start)
+                    }
+                    try deliver((part(0, iz, z), part(1, iy, y), part(2, ix, x)), origin: (z, y, x), sink, parallel)
+                    try checkGuards(after: plan.tail)
+                    done += 1
+                    guard progress(done, plan.windowCount) else { throw RuntimeError(.cancelled) }
+                }
+            }
+        }
+    }
+
+    /// Labels of a box of the scores, slice by slice, to the volume at `origin` + box.
+    private func deliver(
+        _ box: (z: Range<Int>, y: Range<Int>, x: Range<Int>), origin: (Int, Int, Int), _ sink: some LabelSink,
+        _ parallel: some WorkPool
+    ) throws(RuntimeError) {
+        let slice = unsafe arena + plan.offset(of: .labelSlice)
+        for z in box.z {
+            share(.labels(z: z, first: box.y.lowerBound), rows: box.y.count, parallel)
+            unsafe packRows(slice, box.y.count, box.x)
+            unsafe try give(
+                sink, z: origin.0 + z, y: (origin.1 + box.y.lowerBound)..<(origin.1 + box.y.upperBound),
+                x: (origin.2 + box.x.lowerBound)..<(origin.2 + box.x.upperBound), slice)
+        }
+    }
+
+    /// Rows of labels of a slice of the scores, of all columns.
+    func labelRows(_ z: Int, _ first: Int, _ rows: Range<Int>, _ thread: Int) {
+        let argmax = Argmax(classes: file.classCount)
+        let scored = plan.layouts[plan.scoreTensor].extent
+        let slice = unsafe arena + plan.offset(of: .labelSlice)
+        let start = z * scored.height + first
+        unsafe forEachScoreRow((start + rows.lowerBound)..<(start + rows.upperBound), thread) { row, scores, layout in
+            let offset = (row - start) * scored.width * argmax.labelBytes
+            unsafe argmax.run(scores: scores, layout: layout, labels: slice + offset)
+        }
+    }
+
+    /// Moves the columns `x` of each row together.
+    private func packRows(_ slice: UnsafeMutableRawPointer, _ rows: Int, _ x: Range<Int>) {
+        let bytes = Argmax(classes: file.classCount).labelBytes
+        let pitch = plan.layouts[plan.scoreTensor].extent.width * bytes
+        guard x.count * bytes < pitch else { return }
+        for row in 0..<rows {
+            unsafe (slice + row * x.count * bytes).copyMemory(
+                from: slice + (row * pitch + x.lowerBound * bytes), byteCount: x.count * bytes)
+        }
+    }
+
+    func give(
+        _ sink: some LabelSink, z: Int, y: Range<Int>, x: Range<Int>, _ slice: UnsafeRawPointer
+    ) throws(RuntimeError) {
+        let bytes = y.count * x.count * Argmax(classes: file.classCount).labelBytes
+        let labels = unsafe UnsafeRawBufferPointer(start: slice, count: bytes)
+        guard unsafe sink.take(LabelSlice(z: z, y: y, x: x, labels: labels)) else {
+            throw RuntimeError(.transferFailed)
+        }
     }
 
     // MARK: Ops
@@ -129,97 +192,91 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
     /// Runs one op before the tail over all its rows.
     func runOp(_ index: Int, _ parallel: some WorkPool, _ observer: OpObserver?) throws(RuntimeError) {
         let step = steps[index]
-        let layout = plan.layouts[Int(step.op.output)]
+        let layout = step.outputLayout
         writeGuard(step.output, layout)
         switch step.op.kind {
-        case .groupNorm: runGroupNorm(step, parallel)
-        case .scan: runScan(step, parallel)
+        case .groupNorm: runGroupNorm(index, parallel)
+        case .scan: runScan(index, parallel)
         default:
             fillPaddingRow(step)
-            splitRows(layout.extent.rows, parallel) { rows, _ in runRows(step, rows) }
+            share(.op(index), rows: layout.extent.rows, parallel)
         }
         try checkGuards(after: index)
         if let observer = unsafe observer { unsafe observer(index, layout, arena + step.output) }
     }
 
-    /// Even contiguous shares of rows, one per thread: every row is computed by the same arithmetic whoever does it, so
-    /// the result does not depend on the number of threads.
-    func splitRows(_ rows: Int, _ parallel: some WorkPool, _ body: (Range<Int>, Int) -> Void) {
-        let threads = plan.threads
-        parallel.forEach(threads) { thread in
-            let range = (rows * thread / threads)..<(rows * (thread + 1) / threads)
-            if !range.isEmpty { body(range, thread) }
-        }
-    }
-
-    private func runRows(_ step: Step, _ rows: Range<Int>) {
+    /// - Parameters:
+    ///   - rows: of the output; row r of every input of a row-by-row op goes with it.
+    ///   - input: first byte of the i-th input.
+    func runRows(
+        _ step: Step, _ rows: Range<Int>, output: UnsafeMutableRawPointer, view: Conv3DView? = nil,
+        input: (Int) -> UnsafeRawPointer
+    ) {
         let op = step.op
-        let layout = plan.layouts[Int(op.output)]
+        let layout = step.outputLayout
         let inputs = step.inputLayouts
-        let output = unsafe arena + step.output
         let zeroPoint = file.tensor(Int(op.output)).zeroPoint
         switch op.kind {
         case .conv3d:
             unsafe step.conv!.run(
-                isa: isa, buffers: buffers(step), input: inputs[0], output: layout, rows: rows,
-                outputExtent: layout.extent)
+                isa: isa, buffers: buffers(step, input: input(0), output: output), input: inputs[0], output: layout,
+                rows: rows, outputExtent: layout.extent, view: view)
         case .lookup:
             unsafe Lookup().run(
-                isa: isa, table: file.table(op), input: arena + step.inputs[0], inputLayout: inputs[0],
+                isa: isa, table: file.table(op), input: input(0), inputLayout: inputs[0],
                 output: output, outputLayout: layout, zeroPoint: zeroPoint, rows: rows)
         case .add:
             unsafe file.add(op).run(
-                isa: isa, a: arena + step.inputs[0], layoutA: inputs[0], b: arena + step.inputs[1],
+                isa: isa, a: input(0), layoutA: inputs[0], b: input(1),
                 layoutB: inputs[1], output: output, outputLayout: layout, rows: rows)
         case .concat:
             for source in 0..<inputs.count {
                 unsafe step.concat!.run(
-                    source: source, input: arena + step.inputs[source], inputLayout: inputs[source], output: output,
+                    source: source, input: input(source), inputLayout: inputs[source], output: output,
                     outputLayout: layout, zeroPoint: zeroPoint, rows: rows)
             }
         case .argmax: preconditionFailure("argmax is the tail")
         case .groupNorm, .scan: preconditionFailure("not an op that works row by row")
-        default: unsafe runTokenRows(step, layout, output, rows)
+        default: unsafe runTokenRows(step, layout, output, rows, input: input)
         }
     }
 
-    private func buffers(_ step: Step, output: UnsafeMutableRawPointer? = nil) -> Conv3DBuffers {
+    func buffers(_ step: Step, input: UnsafeRawPointer, output: UnsafeMutableRawPointer) -> Conv3DBuffers {
         let row: UnsafeRawPointer? = unsafe step.scratch.map { unsafe UnsafeRawPointer(arena + $0) }
         return unsafe Conv3DBuffers(
-            input: arena + step.inputs[0], output: output ?? arena + step.output, weights: file.weights(step.op),
+            input: input, output: output, weights: file.weights(step.op),
             channels: file.channels(step.op), paddingRow: row)
     }
 
     // MARK: Scores, one row at a time
 
-    /// Calls `body(row, scores, layout)` for every row of the network's output; `scores` is the row's first word.
+    /// Calls `body(row, scores, layout)` for these rows of the network's output; `scores` is the row's first word.
     func forEachScoreRow(
-        _ parallel: some WorkPool, _ body: (_ row: Int, _ scores: UnsafeRawPointer, _ layout: TensorLayout) -> Void
+        _ rows: Range<Int>, _ thread: Int,
+        _ body: (_ row: Int, _ scores: UnsafeRawPointer, _ layout: TensorLayout) -> Void
     ) {
         let full = plan.layouts[plan.scoreTensor]
+        let step = steps[plan.tail]
+        let input = unsafe UnsafeRawPointer(arena + step.inputs[0])
         guard plan.tail < file.opCount - 1 else {
-            let base = unsafe arena + steps[plan.tail].inputs[0]
-            splitRows(full.extent.rows, parallel) { rows, _ in
-                for row in rows {
-                    unsafe body(row, base + full.rowOffset(z: 0, y: row), full)
-                }
-            }
+            for row in rows { unsafe body(row, input + full.rowOffset(z: 0, y: row), full) }
             return
         }
         let layout = RunPlan.scoreRow(file, plan.layouts)
-        let bytes = BufferPlanner.aligned(layout.byteCount)
-        let base = unsafe arena + plan.offset(of: .scoreRows)
-        let step = steps[plan.tail]
-        let input = step.inputLayouts[0]
-        splitRows(full.extent.rows, parallel) { rows, thread in
-            let scores = unsafe base + thread * bytes
-            let buffers = unsafe buffers(step, output: scores)
-            for row in rows {
-                unsafe step.conv!.run(
-                    isa: isa, buffers: buffers, input: input, output: layout, rows: row..<(row + 1),
-                    outputExtent: full.extent, rowBuffer: true)
-                unsafe body(row, UnsafeRawPointer(scores) + layout.rowOffset(z: 0, y: 0), layout)
-            }
+        let scores = unsafe arena + (plan.offset(of: .scoreRows) + thread * BufferPlanner.aligned(layout.byteCount))
+        let buffers = unsafe buffers(step, input: input, output: scores)
+        for row in rows {
+            unsafe step.conv!.run(
+                isa: isa, buffers: buffers, input: step.inputLayouts[0], output: layout, rows: row..<(row + 1),
+                outputExtent: full.extent, rowBuffer: true)
+            unsafe body(row, UnsafeRawPointer(scores) + layout.rowOffset(z: 0, y: 0), layout)
         }
+    }
+}
+
+extension RunPlan {
+    func scratchOffset(_ op: Int) -> Int? {
+        for buffer in buffers where buffer.use == .scratch(op) { return buffer.offset }
+        return nil
     }
 }

@@ -31,6 +31,14 @@ public struct WindowAxis: Equatable, Sendable {
         }
     }
 
+    /// Starts 0, interval, 2·interval, …, the last moved back to end with the axis.
+    init(size: Int, patch: Int, interval: Int) {
+        self.size = size
+        self.patch = patch
+        let span = max(0, size - patch)
+        starts = (0...((span + interval - 1) / interval)).map { min($0 * interval, span) }
+    }
+
     private static func roundHalfEven(_ numerator: Int, _ denominator: Int) -> Int {
         let quotient = numerator / denominator
         let twice = 2 * (numerator % denominator)

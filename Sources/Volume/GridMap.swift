@@ -85,17 +85,20 @@ public struct GridMap: Equatable, Sendable {
     }
 }
 
-/// Brings labels from the model's grid back to the input's grid in stored axis order: nearest model voxel, 0 outside.
+/// Brings labels from the model's grid back to the input's grid in stored axis order: nearest model voxel, 0 outside. Model
+/// planes come one at a time, in any order.
 public struct LabelReturn: Sendable {
     /// The stored grid that is produced.
     public let storedSize: GridSize
-    private let modelCount: Int
-    /// Per stored axis and index the share of the model's linear index; -1 outside.
+    /// The stored axis that runs across the model's planes.
+    let planeAxis: Int
+    private let modelSize: GridSize
+    /// Per stored axis and index the model's index along its axis, times that axis's step within a plane; -1 outside.
     private let offsets: [[Int]]
 
     public init(axisMap: AxisMap, grid: GridMap) {
         let model = grid.modelSize
-        let steps = [1, model.x, model.x * model.y]
+        let steps = [1, model.x, 1]
         var size = GridSize(0, 0, 0)
         var offsets: [[Int]] = [[], [], []]
         for axis in 0..<3 {
@@ -109,44 +112,53 @@ public struct LabelReturn: Sendable {
             }
         }
         storedSize = size
-        modelCount = model.count
+        modelSize = model
+        planeAxis = axisMap.storedAxis[2]
         self.offsets = offsets
     }
 
-    /// Writes one stored slice.
+    /// The model plane of an index along the stored axis `planeAxis`; -1 outside.
+    func plane(_ index: Int) -> Int { offsets[planeAxis][index] }
+
+    /// Copies what a model plane has for some stored slices.
     /// - Parameters:
-    ///   - z: 0..<storedSize.z.
-    ///   - model: labels of the whole model grid, its first axis fastest.
-    ///   - slice: storedSize.x * storedSize.y labels, x fastest.
-    // Specialized because callers in other modules would otherwise look up every label's type at run time (20 times slower).
-    @_specialize(where T == UInt8)
-    @_specialize(where T == UInt16)
-    public func slice<T: FixedWidthInteger & BitwiseCopyable>(
-        _ z: Int, from model: Span<T>, into slice: inout MutableSpan<T>
+    ///   - plane: labels of model plane `z`, the model's first axis fastest.
+    ///   - slices: stored slices that `target` holds, each storedSize.x * storedSize.y labels, x fastest. What no plane reaches
+    ///     keeps its value.
+    func place<T: FixedWidthInteger & BitwiseCopyable>(
+        _ plane: Span<T>, model z: Int, slices: Range<Int>, into target: inout MutableSpan<T>
     ) {
         precondition(
-            model.count == modelCount && slice.count == storedSize.x * storedSize.y,
+            plane.count == modelSize.x * modelSize.y && target.count == slices.count * storedSize.x * storedSize.y,
             "label buffer of another size")
-        let plane = offsets[2][z]
-        var target = 0
-        for row in offsets[1] {
-            for column in offsets[0] {
-                slice[target] = plane < 0 || row < 0 || column < 0 ? 0 : model[plane + row + column]
-                target += 1
+        /// Stored indices along an axis, with their offset in the plane.
+        func reached(_ axis: Int, _ all: Range<Int>) -> [(index: Int, offset: Int)] {
+            all.compactMap { index in
+                let offset = offsets[axis][index]
+                if axis == planeAxis { return offset == z ? (index, 0) : nil }
+                return offset >= 0 ? (index, offset) : nil
+            }
+        }
+        let columns = reached(0, 0..<storedSize.x)
+        let rows = reached(1, 0..<storedSize.y)
+        for slice in reached(2, slices) {
+            for row in rows {
+                let first = ((slice.index - slices.lowerBound) * storedSize.y + row.index) * storedSize.x
+                let from = slice.offset + row.offset
+                for column in columns { target[first + column.index] = plane[from + column.offset] }
             }
         }
     }
 
-    /// All slices at once.
-    @_specialize(where T == UInt8)
-    @_specialize(where T == UInt16)
+    /// All slices of a whole label map on the model's grid.
     public func labels<T: FixedWidthInteger & BitwiseCopyable>(from model: [T]) -> [T] {
+        precondition(model.count == modelSize.count, "label map of another size")
         var result = [T](repeating: 0, count: storedSize.count)
-        let area = storedSize.x * storedSize.y
-        var all = result.mutableSpan
-        for z in 0..<storedSize.z {
-            var part = all._mutatingExtracting(z * area..<(z + 1) * area)
-            slice(z, from: model.span, into: &part)
+        let area = modelSize.x * modelSize.y
+        var target = result.mutableSpan
+        for z in 0..<modelSize.z {
+            place(
+                model.span.extracting(z * area..<(z + 1) * area), model: z, slices: 0..<storedSize.z, into: &target)
         }
         return result
     }

@@ -42,6 +42,11 @@ public struct IntensityMap: Sendable, Equatable {
     /// The map for a volume, from its own statistics.
     /// - Parameter warnings: gets a line when the image is constant; the map then gives x = 0 everywhere except for `none`.
     public init(_ rule: Normalization, of volume: VoxelVolume, warnings: inout [String]) {
+        self.init(rule, passes: volume, warnings: &warnings)
+    }
+
+    /// The same for voxels that come in parts.
+    init<P: VoxelPasses>(_ rule: Normalization, passes volume: P, warnings: inout [String]) throws(P.Failure) {
         if case .none = rule {
             self.init(offset: 0)
             return
@@ -49,7 +54,7 @@ public struct IntensityMap: Sendable, Equatable {
         // One call, because each is a pass over the volume.
         var fractions = [0.0, 1]
         if case .quantile(let low, let high, _) = rule { fractions += [low, high] }
-        let ends = volume.quantiles(fractions)
+        let ends = try volume.quantilesByPasses(fractions)
         let spread = ends[1] - ends[0]
         guard spread > 0, spread.isFinite else {
             warnings.append(
@@ -64,7 +69,7 @@ public struct IntensityMap: Sendable, Equatable {
         case .quantile(_, _, let epsilon):
             self.init(offset: ends[2], divisor: ends[3] - ends[2] + epsilon, low: 0, high: 1)
         case .zScore(let nonzeroOnly, let clip):
-            let found = volume.statistics()
+            let found = try volume.statisticsByPasses()
             let limit = clip > 0 ? clip : .infinity
             self.init(
                 offset: nonzeroOnly ? found.nonzeroMean : found.mean,

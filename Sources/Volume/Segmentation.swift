@@ -3,113 +3,112 @@ import HostRuntime
 import MKRuntime
 import Ops
 
-/// A finished segmentation in memory: class indices on the model's grid, and the way back to the image's.
+/// One run: reads the images, runs the network, writes the labels.
 public struct Segmentation {
-    /// One or two bytes per voxel, `[depth][height][width]` of the model's grid.
-    private let labels: Arena
-    private let labelBytes: Int
+    private let model: MappedModel
+    private let headers: [NIfTIHeader]
     private let plan: SegmentationPlan
-    private let header: NIfTIHeader
-    private let file: ModelFile
-    /// Voxels per class index on the image's grid, filled by `write`.
-    public private(set) var classVoxels: [Int] = []
-    public private(set) var warnings: [String]
+    private let output: String
+    private let progress: (String, Double) -> Bool
+    /// Voxels per class index on the image's grid.
+    public private(set) var classVoxels: [Int]
+    public private(set) var warnings: [String] = []
 
-    /// Reads the images, runs the network.
-    ///
+    /// What comes out and where.
+    public struct Output {
+        public var path: String
+        public var overwrite: Bool
+        /// At most 79 bytes, for the header.
+        public var description: String
+
+        public init(path: String, overwrite: Bool, description: String) {
+            self.path = path
+            self.overwrite = overwrite
+            self.description = description
+        }
+    }
+
     /// - Parameters:
     ///   - headers: one per input channel, in the model's order, checked to lie on one grid.
     ///   - progress: stage and fraction; false cancels.
+    /// - Throws: `VolumeError` for images and output (the output is opened before a voxel is read), `RuntimeError`,
+    ///   `BudgetError` when the system has not the planned memory.
     public static func run(
         model: MappedModel, headers: [NIfTIHeader], plan: SegmentationPlan, isa: ISA, pool: ThreadPool,
-        progress: @escaping (String, Double) -> Bool
+        output: Output, progress: @escaping (String, Double) -> Bool
     ) throws -> Segmentation {
-        var warnings: [String] = []
-        let codes = try read(model, headers, plan, progress, &warnings)
-        let labelBytes = Argmax(classes: model.file.classCount).labelBytes
-        let voxels = plan.run.volume.voxels
-        guard let labels = Arena(byteCount: voxels * labelBytes), let arena = Arena(byteCount: plan.run.arenaBytes)
-        else {
-            throw BudgetError(file: headers[0].path, limit: 0, needs: [(plan.run.mode, plan.totalBytes)])
+        let writer = try LabelWriter(
+            path: output.path, like: headers[0], values: model.file.labelValues, description: output.description,
+            overwrite: output.overwrite)
+        var result = Segmentation(model: model, headers: headers, plan: plan, output: output.path, progress: progress)
+        let labels = try result.infer(isa, pool)
+        if plan.labelBytes == 1 {
+            try result.write(labels, UInt8.self, writer)
+        } else {
+            try result.write(labels, UInt16.self, writer)
         }
-        let session = try unsafe Session(file: model.file, plan: plan.run, arena: arena.bytes, isa: isa)
-        try unsafe session.run(
-            codes: UnsafeRawBufferPointer(codes.bytes).bindMemory(to: UInt8.self),
-            labels: labels.bytes, parallel: pool,
-            progress: { progress("segmenting", Double($0) / Double($1)) })
-        return Segmentation(
-            labels: labels, labelBytes: labelBytes, plan: plan, header: headers[0], file: model.file, warnings: warnings
-        )
+        try writer.finish()
+        return result
     }
 
-    private static func read(
-        _ model: MappedModel, _ headers: [NIfTIHeader], _ plan: SegmentationPlan,
-        _ progress: (String, Double) -> Bool, _ warnings: inout [String]
-    ) throws -> Arena {
-        let voxels = plan.run.volume.voxels
-        guard let codes = Arena(byteCount: voxels * headers.count) else {
-            throw BudgetError(file: headers[0].path, limit: 0, needs: [(plan.run.mode, plan.totalBytes)])
+    private init(
+        model: MappedModel, headers: [NIfTIHeader], plan: SegmentationPlan, output: String,
+        progress: @escaping (String, Double) -> Bool
+    ) {
+        self.model = model
+        self.headers = headers
+        self.plan = plan
+        self.output = output
+        self.progress = progress
+        classVoxels = [Int](repeating: 0, count: model.file.classCount)
+    }
+
+    /// Folder of the output, where what does not fit into memory is kept.
+    private var folder: String? {
+        guard plan.storage == .disk else { return nil }
+        return output.lastIndex(of: "/").map { String(output[...$0]) } ?? ""
+    }
+
+    private mutating func infer(_ isa: ISA, _ pool: ThreadPool) throws -> LabelStore {
+        let codes = try read()
+        guard let arena = Arena(byteCount: plan.run.arenaBytes) else {
+            throw BudgetError(file: headers[0].path, limit: plan.totalBytes, needs: [plan.need])
         }
+        let labels = try LabelStore(plan.grid, labelBytes: plan.labelBytes, folder: folder, path: output)
+        let session = try unsafe Session(file: model.file, plan: plan.run, arena: arena.bytes, isa: isa)
+        let progress = progress
+        unsafe try session.run(
+            from: codes, to: labels, parallel: pool, progress: { progress("segmenting", Double($0) / Double($1)) })
+        return labels
+    }
+
+    private mutating func read() throws(VolumeError) -> CodeStore {
+        let codes = try CodeStore(
+            channels: headers.count, extent: plan.grid.extent, folder: folder, path: output)
         for (channel, header) in headers.enumerated() {
             _ = progress("reading", Double(channel) / Double(headers.count))
-            let volume = try VoxelVolume.read(header)
-            warnings += volume.header.warnings
-            var input = plan.grid.input(volume, model.file, warnings: &warnings)
-            let part = unsafe UnsafeMutableBufferPointer(
-                rebasing: codes.bytes.bindMemory(to: UInt8.self)[(channel * voxels)..<((channel + 1) * voxels)])
-            var span = unsafe part.mutableSpan
-            input.write(planes: 0..<plan.run.volume.depth, into: &span)
+            if plan.readsSlices {
+                try codes.fill(
+                    channel: channel, slices: header, grid: plan.grid, file: model.file, folder: folder ?? "",
+                    warnings: &warnings)
+            } else {
+                try codes.fill(
+                    channel: channel, from: header, grid: plan.grid, file: model.file, warnings: &warnings)
+            }
         }
         return codes
     }
 
-    private init(
-        labels: Arena, labelBytes: Int, plan: SegmentationPlan, header: NIfTIHeader, file: ModelFile, warnings: [String]
-    ) {
-        self.labels = labels
-        self.labelBytes = labelBytes
-        self.plan = plan
-        self.header = header
-        self.file = file
-        self.warnings = warnings
-    }
-
-    /// Writes the label volume on the image's grid and counts the voxels of each class.
-    public mutating func write(
-        to path: String, overwrite: Bool, description: String, progress: (String, Double) -> Bool
-    ) throws {
-        let writer = try LabelWriter(
-            path: path, like: header, values: file.labelValues, description: description, overwrite: overwrite)
-        classVoxels = [Int](repeating: 0, count: file.classCount)
-        if labelBytes == 1 {
-            try write(UInt8.self, writer, progress)
-        } else {
-            try write(UInt16.self, writer, progress)
-        }
-        try writer.finish()
-    }
-
     private mutating func write<T: FixedWidthInteger & BitwiseCopyable>(
-        _ type: T.Type, _ writer: LabelWriter, _ progress: (String, Double) -> Bool
-    ) throws {
-        let back = LabelReturn(axisMap: plan.grid.axisMap, grid: plan.grid.grid)
-        let size = back.storedSize
-        var slice = [T](repeating: 0, count: size.x * size.y)
-        let labels = unsafe UnsafeRawBufferPointer(labels.bytes).bindMemory(to: T.self)
-        let voxels = plan.run.volume.voxels
-        for z in 0..<size.z {
-            var target = slice.mutableSpan
-            let all = unsafe labels.span
-            back.slice(z, from: all.extracting(0..<voxels), into: &target)
-            count(slice)
-            try writer.append(slice.span)
-            _ = progress("writing", Double(z + 1) / Double(size.z))
+        _ labels: LabelStore, _ type: T.Type, _ writer: LabelWriter
+    ) throws(VolumeError) {
+        let slices = headers[0].dims.z
+        var found = classVoxels
+        try labels.forEachSlice(type) { (k, slice) throws(VolumeError) in
+            for index in 0..<slice.count { found[Int(slice[index])] += 1 }
+            try writer.append(slice)
+            _ = progress("writing", Double(k + 1) / Double(slices))
         }
-    }
-
-    private mutating func count<T: FixedWidthInteger>(_ slice: [T]) {
-        var found = [Int](repeating: 0, count: classVoxels.count)
-        for label in slice { found[Int(label)] += 1 }
-        for index in found.indices { classVoxels[index] += found[index] }
+        classVoxels = found
     }
 }

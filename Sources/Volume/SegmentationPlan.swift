@@ -5,9 +5,11 @@ import Ops
 
 /// The memory of a whole `segment` run, known before a voxel is read.
 public struct SegmentationPlan: Sendable {
-    /// How the mode is chosen.
-    public enum ModeChoice: String, Sendable, CaseIterable {
-        case auto, whole, windows
+    /// Where input codes and labels of the whole volume are kept.
+    public enum Storage: String, Sendable {
+        case memory
+        /// In nameless files beside the output.
+        case disk
     }
 
     /// One line of the memory table.
@@ -18,76 +20,112 @@ public struct SegmentationPlan: Sendable {
 
     public let run: RunPlan
     public let grid: ModelGrid
+    public let storage: Storage
+    /// Images are read slice by slice, never whole.
+    public let readsSlices: Bool
+    /// Of a class index, 1 or 2.
+    public let labelBytes: Int
     /// What is resident at the same time in each phase; the process needs the largest sum.
     public let phases: [(name: String, items: [Item])]
 
     public var totalBytes: Int { phases.map { $0.items.reduce(0) { $0 + $1.bytes } }.max() ?? 0 }
+    /// Bytes kept on disk while it runs.
+    public let diskBytes: Int
 
-    /// Code, libraries, stacks and small allocations of the program itself; measured by `mkrun info --memory`
-    /// (docs/memory.md), rounded up.
-    public static let processBytes = 24 << 20
+    /// Code, libraries, stacks and small allocations of the program itself; `mkrun info` measures it (docs/memory.md).
+    public static let processBytes = 16 << 20
 
-    init(run: RunPlan, grid: ModelGrid, phases: [(name: String, items: [Item])]) {
-        self.run = run
-        self.grid = grid
-        self.phases = phases
-    }
-
-    /// The plan for one mode.
     public init(
-        model: MappedModel, headers: [NIfTIHeader], mode: ExecutionMode, threads: Int
+        model: MappedModel, headers: [NIfTIHeader], mode: ExecutionMode, threads: Int, tile: Extent? = nil,
+        storage: Storage = .memory
     ) throws {
         let file = model.file
-        let grid = try ModelGrid(headers[0], file)
-        let run = try RunPlan(file: file, volume: grid.extent, mode: mode, threads: threads)
-        self.init(
-            run: run, grid: grid, phases: Self.phases(model, headers, grid, run))
+        grid = try ModelGrid(headers[0], file)
+        run = try RunPlan(file: file, volume: grid.extent, mode: mode, threads: threads, tile: tile)
+        self.storage = storage
+        readsSlices = storage == .disk && !grid.grid.interpolates
+        labelBytes = Argmax(classes: file.classCount).labelBytes
+        let sizes = Sizes(
+            model: model, headers: headers, grid: grid, run: run, isOnDisk: storage == .disk,
+            readsSlices: readsSlices, labelBytes: labelBytes)
+        phases = sizes.phases()
+        diskBytes = sizes.diskBytes
     }
 
-    /// The first mode of the choice that fits into `limit`.
-    /// - Throws: `BudgetError` naming what each mode needs.
-    public static func choose(
-        model: MappedModel, headers: [NIfTIHeader], mode: ModeChoice, threads: Int, limit: Int?
-    ) throws -> SegmentationPlan {
-        var plans: [SegmentationPlan] = []
-        switch mode {
-        case .whole: plans = [try SegmentationPlan(model: model, headers: headers, mode: .whole, threads: threads)]
-        case .windows: plans = [try SegmentationPlan(model: model, headers: headers, mode: .windows, threads: threads)]
-        case .auto:
-            // Statistics and scans over the whole volume are not what such a network was trained with.
-            let hasWindows = RunPlan.supportsWindows(model.file)
-            if !(hasWindows && RunPlan.isGlobal(model.file)) {
-                plans = [try SegmentationPlan(model: model, headers: headers, mode: .whole, threads: threads)]
-            }
-            if hasWindows {
-                plans.append(try SegmentationPlan(model: model, headers: headers, mode: .windows, threads: threads))
-            }
+    /// How the plan is told apart from others in messages and tables.
+    public var summary: String {
+        var parts = [run.mode.name]
+        switch run.mode {
+        case .whole: break
+        case .lines where run.tileCount == 1: break
+        case .lines: parts.append("of \(run.tile.height) x \(run.tile.width)")
+        case .tiles: parts.append("of \(run.tile.depth) x \(run.tile.height) x \(run.tile.width)")
+        case .windows where run.tileCount > 1: parts.append("in \(run.tileCount) strips")
+        case .windows: break
         }
-        guard let limit else { return plans[0] }
-        if let fits = plans.first(where: { $0.totalBytes <= limit }) { return fits }
-        throw BudgetError(file: headers[0].path, limit: limit, needs: plans.map { ($0.run.mode, $0.totalBytes) })
+        if storage == .disk { parts.append("on disk") }
+        return parts.joined(separator: " ")
     }
 
-    private static func phases(
-        _ model: MappedModel, _ headers: [NIfTIHeader], _ grid: ModelGrid, _ run: RunPlan
-    ) -> [(name: String, items: [Item])] {
-        let file = model.file
-        let process = Item(name: "program", bytes: processBytes)
-        let weights = Item(name: "model file", bytes: model.byteCount)
-        let codes = Item(name: "input codes", bytes: run.volume.voxels * headers.count)
-        let voxels = headers.map {
-            VoxelVolume.bytesNeeded($0) + ModelInput.bytesNeeded($0, grid: grid.grid)
-        }.max()!
-        let labels = Item(
-            name: "labels", bytes: run.volume.voxels * Argmax(classes: file.classCount).labelBytes)
-        let writer =
-            LabelWriter.bytesNeeded(headers[0], values: file.labelValues)
-            + headers[0].dims.x * headers[0].dims.y * 2
-        return [
-            ("reading", [process, weights, Item(name: "voxels", bytes: voxels), codes]),
-            ("running", [process, weights, codes, Item(name: "arena", bytes: run.arenaBytes), labels]),
-            ("writing", [process, weights, labels, Item(name: "output slices", bytes: writer)]),
+    var need: (name: String, bytes: Int) { (summary, totalBytes) }
+}
+
+/// The parts of `SegmentationPlan.phases`.
+private struct Sizes {
+    typealias Item = SegmentationPlan.Item
+
+    let model: MappedModel
+    let headers: [NIfTIHeader]
+    let grid: ModelGrid
+    let run: RunPlan
+    let isOnDisk: Bool
+    let readsSlices: Bool
+    let labelBytes: Int
+
+    private var codeBytes: Int { run.volume.voxels * headers.count }
+    private var labelVolume: Int { run.volume.voxels * labelBytes }
+
+    var diskBytes: Int {
+        guard isOnDisk else { return 0 }
+        // Codes in stored order exist beside those of the model's planes for one channel.
+        let kept = readsSlices && grid.axisMap.storedAxis[2] != 2 ? headers.map(\.dims.count).max() ?? 0 : 0
+        return codeBytes + max(kept, labelVolume)
+    }
+
+    func phases() -> [(name: String, items: [Item])] {
+        let always = [
+            Item(name: "program", bytes: SegmentationPlan.processBytes),
+            Item(name: "model file", bytes: model.byteCount),
+            Item(
+                name: "output slices", bytes: LabelWriter.bytesNeeded(headers[0], values: model.file.labelValues)),
         ]
+        let codes = isOnDisk ? [] : [Item(name: "input codes", bytes: codeBytes)]
+        let labels = isOnDisk ? [] : [Item(name: "labels", bytes: labelVolume)]
+        return [
+            ("reading", always + codes + [Item(name: readsSlices ? "voxels of a slice" : "voxels", bytes: voxels)]),
+            ("running", always + codes + [Item(name: "arena", bytes: run.arenaBytes)] + labels),
+            (
+                "writing",
+                always + labels + [
+                    Item(
+                        name: "label slices",
+                        bytes: LabelStore.returnBytes(headers[0], grid, labelBytes: labelBytes))
+                ]
+            ),
+        ]
+    }
+
+    /// Of the channel that needs most: one is read at a time.
+    private var voxels: Int {
+        headers.map { header in
+            let statistics = VoxelStream.statisticsBytes(header, grid.normalization)
+            if readsSlices {
+                return max(statistics + VoxelStream.bytesNeeded(header), CodeStore.sliceBytes(header, grid))
+            }
+            let plane = isOnDisk ? grid.extent.height * grid.extent.width : 0
+            return VoxelVolume.bytesNeeded(header)
+                + max(statistics, ModelInput.bytesNeeded(header, grid: grid.grid) + plane)
+        }.max() ?? 0
     }
 }
 
@@ -95,11 +133,14 @@ public struct SegmentationPlan: Sendable {
 public struct BudgetError: Error, CustomStringConvertible {
     public let file: String
     public let limit: Int
-    public let needs: [(mode: ExecutionMode, bytes: Int)]
+    public let needs: [(name: String, bytes: Int)]
 
     public var description: String {
-        let list = needs.map { "\($0.mode == .whole ? "whole" : "windows") needs \(($0.bytes + 1_048_575) >> 20) MiB" }
-        return "\(file): memory limit of \(limit >> 20) MiB cannot be met: \(list.joined(separator: ", "))"
+        let list = needs.map { "\($0.name) needs \(($0.bytes + 1_048_575) >> 20) MiB" }
+        let least = needs.min { $0.bytes < $1.bytes }
+        let way =
+            least.map { "; the smallest that works is --memory \(($0.bytes + 1_048_575) >> 20)MiB (\($0.name))" } ?? ""
+        return "\(file): memory limit of \(limit >> 20) MiB cannot be met: \(list.joined(separator: ", "))\(way)"
     }
 }
 

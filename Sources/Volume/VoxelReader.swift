@@ -4,6 +4,8 @@ struct VoxelReader {
     private let source: ByteSource
     private(set) var warnings: [String] = []
     private var unusable = 0
+    /// Voxels delivered so far.
+    private var position = 0
 
     /// Bytes handled at once, so that a slab is still in the cache when it is swapped and checked.
     static let slabBytes = 1 << 18
@@ -23,43 +25,54 @@ struct VoxelReader {
     }
 
     mutating func read() throws(VolumeError) -> VoxelArray {
-        let voxels: VoxelArray
-        switch header.datatype {
-        case .uint8: voxels = .uint8(try load())
-        case .int8: voxels = .int8(try load())
-        case .uint16: voxels = .uint16(try load())
-        case .int16: voxels = .int16(try load())
-        case .uint32: voxels = .uint32(try load())
-        case .int32: voxels = .int32(try load())
-        case .float32: voxels = .float32(try load())
-        case .float64: voxels = .float64(try load())
-        case .int64: voxels = .int32(try loadNarrowed(Int64.self))
-        case .uint64: voxels = .int32(try loadNarrowed(UInt64.self))
-        }
-        let rest = (header.volumeCount - 1 - header.volumeIndex) * header.volumeBytes
-        warnings += try source.finish(expected: rest)
-        if unusable > 0 {
-            guard unusable <= header.dims.count / Self.unusableLimit else {
-                throw .malformed(
-                    header.path,
-                    "\(unusable) voxels are NaN or infinite (must be at most 1 % of \(header.dims.count))")
-            }
-            warnings.append("\(header.path): \(unusable) voxels are NaN or infinite, taken as 0")
-        }
+        let voxels = try next(header.dims.count)
+        try finish()
         return voxels
     }
 
+    /// The next `count` voxels, in stored order.
+    mutating func next(_ count: Int) throws(VolumeError) -> VoxelArray {
+        precondition(position + count <= header.dims.count, "more voxels than the volume has")
+        defer { position += count }
+        return switch header.datatype {
+        case .uint8: .uint8(try load(count))
+        case .int8: .int8(try load(count))
+        case .uint16: .uint16(try load(count))
+        case .int16: .int16(try load(count))
+        case .uint32: .uint32(try load(count))
+        case .int32: .int32(try load(count))
+        case .float32: .float32(try load(count))
+        case .float64: .float64(try load(count))
+        case .int64: .int32(try loadNarrowed(Int64.self, count))
+        case .uint64: .int32(try loadNarrowed(UInt64.self, count))
+        }
+    }
+
+    /// After the last voxel: verifies the end of the stream and the share of unusable voxels.
+    mutating func finish() throws(VolumeError) {
+        let rest = (header.volumeCount - 1 - header.volumeIndex) * header.volumeBytes
+        warnings += try source.finish(expected: rest)
+        guard unusable > 0 else { return }
+        guard unusable <= header.dims.count / Self.unusableLimit else {
+            throw .malformed(
+                header.path,
+                "\(unusable) voxels are NaN or infinite (must be at most 1 % of \(header.dims.count))")
+        }
+        warnings.append("\(header.path): \(unusable) voxels are NaN or infinite, taken as 0")
+    }
+
     /// Reads straight into the result; the only other memory is the source's buffer.
-    private mutating func load<T: VoxelScalar>() throws(VolumeError) -> [T] {
-        var voxels = [T](repeating: .zero, count: header.dims.count)
+    private mutating func load<T: VoxelScalar>(_ count: Int) throws(VolumeError) -> [T] {
+        var voxels = [T](repeating: .zero, count: count)
         var bad = 0
+        let first = position
         try unsafe voxels.withUnsafeMutableBufferPointer { (buffer) throws(VolumeError) in
             let step = Self.slabBytes / MemoryLayout<T>.size
             var start = 0
             while start < buffer.count {
                 let end = min(start + step, buffer.count)
                 let slab = unsafe UnsafeMutableBufferPointer(rebasing: buffer[start..<end])
-                try unsafe fill(UnsafeMutableRawBufferPointer(slab), width: MemoryLayout<T>.size, at: start)
+                try unsafe fill(UnsafeMutableRawBufferPointer(slab), width: MemoryLayout<T>.size, at: first + start)
                 for index in slab.indices where unsafe !slab[index].isUsable {
                     unsafe slab[index] = .zero
                     bad += 1
@@ -67,15 +80,14 @@ struct VoxelReader {
                 start = end
             }
         }
-        unusable = bad
+        unusable += bad
         return voxels
     }
 
     /// 64-bit integers: through a small buffer into 32 bits, refused where one does not fit.
-    private func loadNarrowed<T: FixedWidthInteger & BitwiseCopyable>(_ type: T.Type) throws(VolumeError)
-        -> [Int32]
-    {
-        let count = header.dims.count
+    private func loadNarrowed<T: FixedWidthInteger & BitwiseCopyable>(
+        _ type: T.Type, _ count: Int
+    ) throws(VolumeError) -> [Int32] {
         var voxels = [Int32](repeating: 0, count: count)
         var slab = [T](repeating: 0, count: min(count, Self.slabBytes / 8))
         var start = 0
@@ -83,12 +95,12 @@ struct VoxelReader {
             let size = min(slab.count, count - start)
             try unsafe slab.withUnsafeMutableBufferPointer { (buffer) throws(VolumeError) in
                 let part = unsafe UnsafeMutableBufferPointer(rebasing: buffer[0..<size])
-                try unsafe fill(UnsafeMutableRawBufferPointer(part), width: 8, at: start)
+                try unsafe fill(UnsafeMutableRawBufferPointer(part), width: 8, at: position + start)
             }
             for index in 0..<size {
                 guard let value = Int32(exactly: slab[index]) else {
                     throw .malformed(
-                        header.path, "voxel[\(start + index)]=\(slab[index]) (must fit 32 bits, signed)")
+                        header.path, "voxel[\(position + start + index)]=\(slab[index]) (must fit 32 bits, signed)")
                 }
                 voxels[start + index] = value
             }

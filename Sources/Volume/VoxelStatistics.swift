@@ -11,14 +11,30 @@ public struct VoxelStatistics: Sendable, Equatable {
     public let nonzeroDeviation: Double
 }
 
-extension VoxelVolume {
+/// The voxels of a volume in stored order, in one piece or several, as often as they are needed.
+protocol VoxelPasses {
+    associatedtype Failure: Error
+    var header: NIfTIHeader { get }
+    func forEachPart(_ body: (VoxelArray) -> Void) throws(Failure)
+}
+
+extension VoxelVolume: VoxelPasses {
+    func forEachPart(_ body: (VoxelArray) -> Void) throws(Never) { body(voxels) }
+
     /// Quantiles at `fractions` (0...1) with NumPy's default rule: of the N sorted values take rank p = q * (N - 1) and
     /// interpolate linearly between its neighbours, in double.
-    ///
-    /// Exact without a sorted copy: a histogram for up to 16 bits, else a radix selection that passes over the voxels
-    /// once per 16 key bits and distinct rank (2 MiB of counters at most).
-    public func quantiles(_ fractions: [Double]) -> [Double] {
-        let count = dims.count
+    public func quantiles(_ fractions: [Double]) -> [Double] { quantilesByPasses(fractions) }
+
+    /// Extremes, mean and deviation. Sums run in double in voxel order, mean first, then squared distances.
+    public func statistics() -> VoxelStatistics { statisticsByPasses() }
+}
+
+extension VoxelPasses {
+    /// Exact without a sorted copy: one pass over the voxels counts them by the upper 16 key bits, and for wider types one
+    /// pass per 16 more bits counts those that share their upper bits with a wanted rank. 256 KiB of counters per distinct
+    /// prefix.
+    func quantilesByPasses(_ fractions: [Double]) throws(Failure) -> [Double] {
+        let count = header.dims.count
         var ranks: [Int] = []
         for fraction in fractions {
             precondition(fraction >= 0 && fraction <= 1, "a quantile is in 0...1")
@@ -27,8 +43,7 @@ extension VoxelVolume {
         }
         // A negative slope reverses the order: the k-th smallest real value has the k-th largest stored one.
         let stored = header.slope < 0 ? ranks.map { count - 1 - $0 } : ranks
-        var visitor = RankVisitor(ranks: stored)
-        let values = voxels.apply(&visitor).map { header.slope * $0 + header.inter }
+        let values = try valuesAtRanks(stored).map { header.slope * $0 + header.inter }
         return fractions.indices.map { index in
             let position = fractions[index] * Double(count - 1)
             let share = position - position.rounded(.down)
@@ -39,60 +54,97 @@ extension VoxelVolume {
         }
     }
 
-    /// Extremes, mean and deviation. Sums run in double in voxel order, mean first, then squared distances.
-    public func statistics() -> VoxelStatistics {
-        var visitor = MomentVisitor(slope: header.slope, inter: header.inter)
-        return voxels.apply(&visitor)
+    func statisticsByPasses() throws(Failure) -> VoxelStatistics {
+        var moments = Moments(slope: header.slope, inter: header.inter)
+        try forEachPart { $0.apply(&moments) }
+        var squares = Squares(moments)
+        try forEachPart { $0.apply(&squares) }
+        return squares.statistics
+    }
+
+    /// Stored values at the given ranks of the sorted volume.
+    private func valuesAtRanks(_ ranks: [Int]) throws(Failure) -> [Double] {
+        var counter = KeyCounter(shift: nil)
+        try forEachPart { $0.apply(&counter) }
+        var places = ranks.map { counter.locate($0, prefix: 0) }
+        while counter.lowestBit > 0 {
+            counter = KeyCounter(shift: counter.lowestBit, prefixes: Set(places.map(\.key)).sorted())
+            try forEachPart { $0.apply(&counter) }
+            places = places.map { counter.locate($0.rest, prefix: $0.key) }
+        }
+        return places.map { counter.value(of: $0.key) }
     }
 }
 
-/// Stored values at the given ranks of the sorted volume.
-private struct RankVisitor: VoxelVisitor {
-    let ranks: [Int]
+/// Counts voxels by 16 bits of their order key, for each of some prefixes above those bits.
+private struct KeyCounter: VoxelVisitor {
+    /// Lowest bit that is counted; nil until the first voxels tell how wide the keys are.
+    private var shift: UInt64?
+    private let prefixes: [UInt64]
+    private var counts: [[UInt32]]
+    private var real: (UInt64) -> Double = { _ in 0 }
 
-    func visit<T: VoxelScalar>(_ voxels: [T]) -> [Double] {
-        var top = [Int](repeating: 0, count: 1 << min(16, T.keyBits))
-        let topShift = UInt64(max(0, T.keyBits - 16))
-        for voxel in voxels { top[Int(voxel.orderKey >> topShift)] += 1 }
-        var known: [Int: Double] = [:]
-        for rank in ranks where known[rank] == nil {
-            var (prefix, rest) = Self.locate(rank, in: top)
-            var shift = topShift
-            while shift > 0 {
-                var counts = [Int](repeating: 0, count: 1 << 16)
-                for voxel in voxels where voxel.orderKey >> shift == prefix {
-                    counts[Int(voxel.orderKey >> (shift - 16) & 0xffff)] += 1
-                }
-                let next = Self.locate(rest, in: counts)
-                prefix = prefix << 16 | next.bin
-                rest = next.rest
-                shift -= 16
-            }
-            known[rank] = T.fromKey(prefix).real
-        }
-        return ranks.map { known[$0]! }
+    /// - Parameter shift: the lowest bit of the pass before; nil for the first pass, which has no prefix.
+    init(shift before: UInt64?, prefixes: [UInt64] = [0]) {
+        shift = before.map { $0 - min($0, 16) }
+        self.prefixes = prefixes
+        counts = prefixes.map { _ in [UInt32](repeating: 0, count: 1 << 16) }
     }
 
-    /// The bin that holds the given rank, and the rank within it.
-    private static func locate(_ rank: Int, in counts: [Int]) -> (bin: UInt64, rest: Int) {
+    var lowestBit: UInt64 { shift ?? 0 }
+
+    mutating func visit<T: VoxelScalar>(_ voxels: [T]) {
+        let low = shift ?? UInt64(max(0, T.keyBits - 16))
+        shift = low
+        real = { T.fromKey($0).real }
+        let isFirst = low + 16 >= UInt64(T.keyBits)
+        for index in prefixes.indices {
+            // Moved out and back, so that the counters are not copied.
+            var bins: [UInt32] = []
+            swap(&bins, &counts[index])
+            let prefix = prefixes[index]
+            for voxel in voxels {
+                let key = voxel.orderKey >> low
+                if isFirst || key >> 16 == prefix { bins[Int(key & 0xffff)] += 1 }
+            }
+            swap(&bins, &counts[index])
+        }
+    }
+
+    /// The key (down to the lowest bit) that holds the given rank among those with the prefix, and the rank within it.
+    func locate(_ rank: Int, prefix: UInt64) -> (key: UInt64, rest: Int) {
+        let bins = counts[prefixes.firstIndex(of: prefix)!]
         var rest = rank
-        for bin in counts.indices {
-            if rest < counts[bin] { return (UInt64(bin), rest) }
-            rest -= counts[bin]
+        for bin in bins.indices {
+            if rest < Int(bins[bin]) { return (prefix << 16 | UInt64(bin), rest) }
+            rest -= Int(bins[bin])
         }
         preconditionFailure("rank beyond the number of voxels")
     }
+
+    func value(of key: UInt64) -> Double { real(key) }
 }
 
-private struct MomentVisitor: VoxelVisitor {
+private struct Moments: VoxelVisitor {
     let slope: Double
     let inter: Double
+    var low = Double.infinity
+    var high = -Double.infinity
+    var sum = 0.0
+    var count = 0
+    var nonzero = 0
 
-    func visit<T: VoxelScalar>(_ voxels: [T]) -> VoxelStatistics {
-        var low = voxels[0]
-        var high = voxels[0]
-        var sum = 0.0
-        var nonzero = 0
+    init(slope: Double, inter: Double) {
+        self.slope = slope
+        self.inter = inter
+    }
+
+    var mean: Double { sum / Double(count) }
+    var nonzeroMean: Double { nonzero > 0 ? sum / Double(nonzero) : 0 }
+
+    mutating func visit<T: VoxelScalar>(_ voxels: [T]) {
+        var (low, high) = (voxels[0], voxels[0])
+        var (sum, nonzero) = (sum, nonzero)
         for voxel in voxels {
             low = min(low, voxel)
             high = max(high, voxel)
@@ -101,20 +153,39 @@ private struct MomentVisitor: VoxelVisitor {
             sum += value
             if value != 0 { nonzero += 1 }
         }
-        let mean = sum / Double(voxels.count)
-        let nonzeroMean = nonzero > 0 ? sum / Double(nonzero) : 0
-        var squares = 0.0
-        var nonzeroSquares = 0.0
+        (self.sum, self.nonzero) = (sum, nonzero)
+        self.low = min(self.low, low.real)
+        self.high = max(self.high, high.real)
+        count += voxels.count
+    }
+}
+
+private struct Squares: VoxelVisitor {
+    let moments: Moments
+    private var squares = 0.0
+    private var nonzeroSquares = 0.0
+
+    init(_ moments: Moments) {
+        self.moments = moments
+    }
+
+    mutating func visit<T: VoxelScalar>(_ voxels: [T]) {
+        let (mean, nonzeroMean) = (moments.mean, moments.nonzeroMean)
+        var (squares, nonzeroSquares) = (squares, nonzeroSquares)
         for voxel in voxels {
-            let value = slope * voxel.real + inter
+            let value = moments.slope * voxel.real + moments.inter
             squares += (value - mean) * (value - mean)
             if value != 0 { nonzeroSquares += (value - nonzeroMean) * (value - nonzeroMean) }
         }
-        let ends = [slope * low.real + inter, slope * high.real + inter]
+        (self.squares, self.nonzeroSquares) = (squares, nonzeroSquares)
+    }
+
+    var statistics: VoxelStatistics {
+        let ends = [moments.low, moments.high].map { moments.slope * $0 + moments.inter }
         return VoxelStatistics(
-            minimum: ends.min()!, maximum: ends.max()!, mean: mean,
-            deviation: (squares / Double(voxels.count)).squareRoot(), nonzeroCount: nonzero,
-            nonzeroMean: nonzeroMean,
-            nonzeroDeviation: nonzero > 0 ? (nonzeroSquares / Double(nonzero)).squareRoot() : 0)
+            minimum: ends.min()!, maximum: ends.max()!, mean: moments.mean,
+            deviation: (squares / Double(moments.count)).squareRoot(), nonzeroCount: moments.nonzero,
+            nonzeroMean: moments.nonzeroMean,
+            nonzeroDeviation: moments.nonzero > 0 ? (nonzeroSquares / Double(moments.nonzero)).squareRoot() : 0)
     }
 }

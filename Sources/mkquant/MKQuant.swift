@@ -15,5 +15,5 @@ struct MKQuant: ParsableCommand {
             \(ExitStatus.help)
             """,
         version: Version.text,
-        subcommands: [Convert.self, Inspect.self, Compare.self])
+        subcommands: [Convert.self, Inspect.self, Compare.self, Plan.self])
 }

@@ -30,7 +30,7 @@ struct RunReport {
         let peak = ProcessMemory.peakResidentBytes
         return """
             \(Format.table(rows))
-            \(output): \(Format.fixed(seconds, 2)) s, \(plan.run.mode == .whole ? "whole volume" : "\(plan.run.windowCount) windows"), \
+            \(output): \(Format.fixed(seconds, 2)) s, \(plan.summary)\(plan.run.mode == .windows ? " (\(plan.run.windowCount))" : ""), \
             \(isa.name), \(plan.run.threads) thread(s)
             memory: planned \(Format.mebibytes(plan.totalBytes)), peak resident \(Format.mebibytes(peak))\
             \(limit.map { ", limit \(Format.mebibytes($0))" } ?? "")
@@ -70,7 +70,9 @@ struct RunReport {
             ("model_crc32c", .string(Format.hex(model.checksum))),
             ("inputs", .array(headers.map { .string($0.path) })), ("output", .string(output)),
             ("orientation", .string(headers[0].axisCodes)), ("spatial_form", .string(headers[0].form.rawValue)),
-            ("mode", .string(plan.run.mode == .whole ? "whole" : "windows")),
+            ("mode", .string(plan.run.mode.name)), ("storage", .string(plan.storage.rawValue)),
+            ("tile", .array([plan.run.tile.depth, plan.run.tile.height, plan.run.tile.width].map { .integer($0) })),
+            ("recompute_per_mille", .integer(plan.run.recomputePerMille)), ("disk_bytes", .integer(plan.diskBytes)),
             ("windows", .integer(plan.run.windowCount)), ("threads", .integer(plan.run.threads)),
             ("isa", .string("\(isa.name)")), ("seconds", .number(seconds)),
             ("memory_limit_bytes", limit.map { .integer($0) } ?? .null),

@@ -16,7 +16,8 @@ struct Segment: ParsableCommand {
             They must have the same shape, voxel size and affine (each voxel within 1e-3 mm).
 
             --memory bounds the resident set of the whole process. A run that does not fit is refused before a voxel is \
-            read, with what it needs; --dry-run prints the plan.
+            read, with what it needs; --dry-run prints the plan. Less memory costs time: layers run slice by slice, in \
+            tiles, and volumes wait in nameless files beside the output. The labels stay the same.
             """)
 
     @Argument(help: "Model file (.mkq).") var model: String
@@ -25,11 +26,20 @@ struct Segment: ParsableCommand {
     @Option(name: [.short, .long], help: "Label volume to write (.nii or .nii.gz).") var output: String?
     @Option(help: "Limit for the whole process, e.g. 256MiB.") var memory: ByteSize?
     @Option(help: "Threads that compute (1...64).") var threads = 1
-    @Option(help: "auto, whole or windows.") var mode = SegmentationPlan.ModeChoice.auto
+    @Option(
+        help: """
+            auto (the fastest that fits), whole, lines (slice by slice), tiles, or windows (the model's scheme, for networks \
+            that look at all they are given).
+            """) var mode = PlanSearch.ModeChoice.auto
+    @Option(
+        help: """
+            Cut instead of those that are tried: ROWSxCOLUMNS for lines, DEPTHxROWSxCOLUMNS for tiles, ROWS for windows.
+            """) var tile: TileSize?
     @Flag(help: "Replace an existing output.") var overwrite = false
     @Option(help: "Write a report of the run as JSON.") var json: String?
     @Option(help: "Write voxels and volume of every label as CSV.") var stats: String?
-    @Flag(help: "Print the plan and its exact bytes; read no voxel.") var dryRun = false
+    @Flag(help: "Print all modes and the plan with its exact bytes; read no voxel.") var dryRun = false
+    @Option(help: "With --dry-run, write the map of the arena over time as an SVG picture.") var svg: String?
     @Option(help: "Which volume of a 4D file (from 0).") var volume: Int?
     @Option(help: "Axis codes such as RAS, for images that do not tell their orientation.") var assumeOrientation:
         String?
@@ -50,28 +60,28 @@ struct Segment: ParsableCommand {
         let headers = try channelHeaders(mapped.file)
         Terminal.warn(headers.flatMap(\.warnings))
         Terminal.warn(try GridCheck.check(headers, affineMatters: true))
+        let search = PlanSearch(model: mapped, headers: headers, threads: threads)
+        if dryRun { print(PlanText.modes(search, estimate: nil) + "\n") }
         let plan: SegmentationPlan
         do {
-            plan = try SegmentationPlan.choose(
-                model: mapped, headers: headers, mode: mode, threads: threads, limit: memory?.bytes)
+            plan = try search.choose(
+                mode, limit: memory?.bytes, tile: tile?.extent)
         } catch let error as BudgetError {
             throw CommandError(.overBudget, error.description)
         }
         if dryRun {
-            print(PlanText.text(plan, mapped, limit: memory?.bytes))
+            let text = PlanText(plan, mapped, limit: memory?.bytes)
+            print(text.text)
+            if let svg { try WholeFile.write(Array(text.svg.utf8), to: svg, overwrite: overwrite) }
             return
         }
         let progress = Progress(quiet: quiet)
-        var result = try Segmentation.run(
-            model: mapped, headers: headers, plan: plan, isa: isa, pool: ThreadPool(threads: threads),
-            progress: { stage, fraction in
-                progress.update(stage, fraction)
-                return true
-            })
         let output = output!
-        try result.write(
-            to: output, overwrite: overwrite,
-            description: "\(Version.text) \(mapped.file.string(mapped.file.record.name))",
+        let result = try Segmentation.run(
+            model: mapped, headers: headers, plan: plan, isa: isa, pool: ThreadPool(threads: threads),
+            output: Segmentation.Output(
+                path: output, overwrite: overwrite,
+                description: "\(Version.text) \(mapped.file.string(mapped.file.record.name))"),
             progress: { stage, fraction in
                 progress.update(stage, fraction)
                 return true
@@ -94,5 +104,3 @@ struct Segment: ParsableCommand {
         return try paths.map { try NIfTIHeader.read(path: $0, options: options) }
     }
 }
-
-extension SegmentationPlan.ModeChoice: ExpressibleByArgument {}

@@ -189,7 +189,10 @@ struct Refusal: Sendable, CustomStringConvertible {
             arguments: ["IMAGE", "--threads", "0"]),
         .init(
             name: "bad mode", target: .segmentArguments, status: 2, says: "mode",
-            arguments: ["IMAGE", "--mode", "tiles"]),
+            arguments: ["IMAGE", "--mode", "slowly"]),
+        .init(
+            name: "bad tile", target: .segmentArguments, status: 2, says: "tile",
+            arguments: ["IMAGE", "--tile", "0x4"]),
         .init(
             name: "unknown channel", target: .segmentArguments, status: 3, says: "flair=", arguments: ["flair=IMAGE"]),
         .init(name: "two images", target: .segmentArguments, status: 2, says: "twice", arguments: ["IMAGE", "IMAGE"]),

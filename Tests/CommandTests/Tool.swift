@@ -20,10 +20,19 @@ struct Tool {
         return "\(Shared.packageRoot)/.build/release"
     }()
 
-    static func run(_ program: String, _ arguments: [String], environment: [String: String] = [:]) throws -> Tool {
+    /// - Parameter dataLimit: such as "64MiB": the system gives the program no more private memory than that.
+    static func run(
+        _ program: String, _ arguments: [String], environment: [String: String] = [:], dataLimit: String? = nil
+    ) throws -> Tool {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "\(folder)/\(program)")
         process.arguments = arguments
+        if let dataLimit {
+            let kibibytes = Int(dataLimit.dropLast(3))! << 10
+            process.executableURL = URL(fileURLWithPath: "/bin/sh")
+            process.arguments =
+                ["-c", "ulimit -d \(kibibytes); exec \"$0\" \"$@\"", "\(folder)/\(program)"] + arguments
+        }
         process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
         let (out, err) = (Pipe(), Pipe())
         process.standardOutput = out

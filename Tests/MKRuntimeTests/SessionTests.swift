@@ -8,8 +8,10 @@ import Testing
 
 /// A pool that runs in reverse order: results must not depend on it.
 struct BackwardsPool: WorkPool {
-    func forEach(_ count: Int, _ body: (Int) -> Void) {
-        for index in (0..<count).reversed() { body(index) }
+    func forEach(
+        _ count: Int, _ context: UnsafeRawPointer, _ body: @convention(c) (UnsafeRawPointer, Int) -> Void
+    ) {
+        for index in (0..<count).reversed() { body(context, index) }
     }
 }
 
@@ -30,10 +32,10 @@ struct Runner {
 
     func labels(
         _ volume: Extent, codes: [UInt8]? = nil, mode: ExecutionMode = .whole, threads: Int = 1, isa: ISA = .portable,
-        materialize: Bool = false
+        materialize: Bool = false, tile: Extent? = nil
     ) throws -> [UInt8] {
         let plan = try RunPlan(
-            file: file, volume: volume, mode: mode, threads: threads, materializeScores: materialize)
+            file: file, volume: volume, mode: mode, threads: threads, materializeScores: materialize, tile: tile)
         #expect(overlaps(plan.buffers).isEmpty)
         let arena = UnsafeMutableRawBufferPointer.allocate(byteCount: plan.arenaBytes, alignment: 64)
         defer { arena.deallocate() }

@@ -9,7 +9,13 @@ import Testing
     static let folder = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .appending(path: "Goldens/kmamba-tiny")
 
-    @Test func integerScoresFollowTheFloatNetwork() throws {
+    private struct Tiny {
+        var converter: Converter
+        var input: FloatTensor
+        var model: LoweredModel
+    }
+
+    private static func tiny() throws -> Tiny {
         let checkpoint = try Checkpoint.read(path: Self.folder.appending(path: "model.safetensors").path)
         let config = try ModelConfig(path: Self.folder.appending(path: "model.json").path, fallbackName: "tiny")
         let network = try NetworkImporter.network(checkpoint: checkpoint, config: config)
@@ -22,8 +28,16 @@ import Testing
         let metadata = try Metadata.builder(
             config: network.config, classes: 3, inputChannels: 2, provenance: [])
         let model = try converter.convert(inputCoding: nil, metadata: metadata, sample: input)
-        _ = try IntegerNetwork(model.bytes, threads: 1)
-        let comparison = try converter.compare(model, input)
+        return Tiny(converter: converter, input: input, model: model)
+    }
+
+    /// The converted network of Goldens/kmamba-tiny.
+    static func tinyModel() throws -> LoweredModel { try tiny().model }
+
+    @Test func integerScoresFollowTheFloatNetwork() throws {
+        let tiny = try Self.tiny()
+        _ = try IntegerNetwork(tiny.model.bytes, threads: 1)
+        let comparison = try tiny.converter.compare(tiny.model, tiny.input)
         for layer in comparison.layers {
             print("\(layer.name): \(layer.sqnr) dB  \(layer.floatLow) … \(layer.floatHigh) worst \(layer.worst)")
         }

@@ -24,6 +24,8 @@ public enum TestModels {
         public var valid = false
         /// Constants of a scan (`Ops.Scan`) of two states over as many channels as classes, whose output is the scores.
         public var scanTable: [UInt32]?
+        /// A normalization over the volume after each hidden convolution.
+        public var norm = false
         public var seed: UInt64 = 1
 
         public init() {}
@@ -71,8 +73,9 @@ public enum TestModels {
                 let beforeChannels = channels
                 current = conv(
                     "conv\(index)", from: current, channels, to: options.channels, kernel: 3, dilation: dilation,
-                    zeroPoint: options.hiddenZeroPoint)
+                    zeroPoint: options.hiddenZeroPoint, wide: options.norm)
                 channels = options.channels
+                if options.norm { current = norm(current, channels) }
                 if options.lookupAfter == index { current = lookup(current, channels) }
                 if options.residual, beforeChannels == channels { current = add(before, current, channels) }
                 if options.concat, index == 0 {
@@ -153,6 +156,24 @@ public enum TestModels {
             let (k, d, p) = (UInt16(kernel), UInt16(dilation), UInt16(padding))
             (op.kernel, op.dilation, op.padding) = ((k, k, k), (d, d, d), (p, p, p))
             builder.addOp(op, name: name, inputs: [input], output: output, weights: weights, channels: channels)
+            return output
+        }
+
+        private mutating func norm(_ input: UInt32, _ channels: Int) -> UInt32 {
+            let output = tensor("norm\(input).out", channels: channels, zeroPoint: options.hiddenZeroPoint)
+            var op = OpRecord()
+            op.kind = .groupNorm
+            op.multiplierA = Int64(channels)
+            var table: [UInt8] = []
+            for _ in 0..<channels {
+                // 40 to 80 codes per standard deviation, an offset of up to 40 codes.
+                let gain = Int32.random(in: (40 << 24)...(80 << 24), using: &generator)
+                let bias = Int32.random(in: 0...(40 << 16), using: &generator)
+                for value in [gain, 24, bias, 1 << 20, 20, 0, 0, 0] {
+                    for i in 0..<4 { table.append(UInt8(truncatingIfNeeded: value >> Int32(8 * i))) }
+                }
+            }
+            builder.addOp(op, name: "norm", inputs: [input], output: output, table: table)
             return output
         }
 

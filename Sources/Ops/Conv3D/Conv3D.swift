@@ -96,17 +96,36 @@ public struct Conv3D: Equatable, Sendable {
     }
 }
 
+/// The part of a convolution's input that is in memory. Both layouts may be rings of slices: slice z lies in slot
+/// z mod layout.extent.depth, and the caller sees to it that what is read is there.
+public struct Conv3DView: Equatable, Sendable {
+    /// Slices of the whole input; those outside are padding.
+    public var depth: Int
+    /// Where output row 0 and column 0 lie in the rows and columns of the input that are held.
+    public var offsetY: Int
+    public var offsetX: Int
+
+    public init(depth: Int, offsetY: Int = 0, offsetX: Int = 0) {
+        self.depth = depth
+        self.offsetY = offsetY
+        self.offsetX = offsetX
+    }
+}
+
 extension Conv3D {
     /// Kernel rows (kz, ky) per output row: at most 15 · 15.
     @usableFromInline static let maximumRows = 225
 
     /// Computes output rows `rows` (row = z · height + y) and fills the gap after each with the output's zero point.
-    /// With `rowBuffer` the output is a layout of extent 1 × 1 × width that every row overwrites, for a consumer that
-    /// takes one row at a time.
+    /// - Parameters:
+    ///   - rowBuffer: the output is a layout of extent 1 × 1 × width that every row overwrites, for a consumer that
+    ///     takes one row at a time.
+    ///   - view: what of the input is held; nil for all of it. Rows outside what is held count as padding.
     public func run(
         isa: ISA, buffers: Conv3DBuffers, input: TensorLayout, output: TensorLayout, rows: Range<Int>,
-        outputExtent: Extent, rowBuffer: Bool = false
+        outputExtent: Extent, rowBuffer: Bool = false, view: Conv3DView? = nil
     ) {
+        let view = view ?? Conv3DView(depth: input.extent.depth)
         var kernelRows = unsafe InlineArray<225, mk_conv3d_row>(repeating: mk_conv3d_row())
         var conv = unsafe descriptor(buffers: buffers)
         // Pointers to the array and the descriptor are taken once: taken per row, both would be copied per row.
@@ -116,15 +135,18 @@ extension Conv3D {
                 for row in rows {
                     let z = row / outputExtent.height
                     let y = row % outputExtent.height
-                    let count = unsafe gatherRows(z: z, y: y, input: input, buffers: buffers, into: kernelRows)
-                    let offset = rowBuffer ? output.rowOffset(z: 0, y: 0) : output.rowOffset(z: z, y: y)
+                    let count = unsafe gatherRows(
+                        z: z, y: y, input: input, view: view, buffers: buffers, into: kernelRows)
+                    let slot = z % output.extent.depth
+                    let offset = rowBuffer ? output.rowOffset(z: 0, y: 0) : output.rowOffset(z: slot, y: y)
                     let target = unsafe buffers.output.advanced(by: offset).assumingMemoryBound(to: UInt8.self)
                     unsafe dispatch(
                         isa, conv, kernelRows: UnsafeBufferPointer(rebasing: kernelRows[..<count]), output: target,
                         layout: output)
                     for block in 0..<output.blocks where !rowBuffer {
                         unsafe output.fillGapsAround(
-                            row: row, block: block, base: buffers.output, zeroPoint: outputZeroPoint)
+                            row: slot * output.extent.height + y, block: block, base: buffers.output,
+                            zeroPoint: outputZeroPoint)
                     }
                 }
             }
@@ -165,17 +187,18 @@ extension Conv3D {
     /// The kernel rows that touch the input for output row (z, y). Rows outside contribute `zeroPoint · Σ w`: nothing
     /// when the zero point is 0, so they are left out; otherwise they point at the padding row.
     private func gatherRows(
-        z: Int, y: Int, input: TensorLayout, buffers: Conv3DBuffers,
+        z: Int, y: Int, input: TensorLayout, view: Conv3DView, buffers: Conv3DBuffers,
         into rows: UnsafeMutableBufferPointer<mk_conv3d_row>
     ) -> Int {
         var count = 0
         for kz in 0..<kernel.depth {
             let iz = z * stride + kz * dilation.depth - padding.depth
             for ky in 0..<kernel.height {
-                let iy = y * stride + ky * dilation.height - padding.height
+                let iy = y * stride + ky * dilation.height - padding.height + view.offsetY
                 let weights = (kz * kernel.height + ky) * kernel.width * 16
-                if iz >= 0, iz < input.extent.depth, iy >= 0, iy < input.extent.height {
-                    let offset = input.rowOffset(z: iz, y: iy) - padding.width * 4
+                if iz >= 0, iz < view.depth, iy >= 0, iy < input.extent.height {
+                    let offset =
+                        input.rowOffset(z: iz % input.extent.depth, y: iy) + (view.offsetX - padding.width) * 4
                     let pointer = unsafe buffers.input.advanced(by: offset).assumingMemoryBound(to: UInt8.self)
                     unsafe rows[count] = mk_conv3d_row(
                         input: pointer, block_stride: input.blockStride, weights: weights)

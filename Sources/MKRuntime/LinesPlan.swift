@@ -1,0 +1,220 @@
+import FlatGraph
+import Ops
+
+/// How a network without strides runs slice by slice: the slices go through all of its layers one behind the other, and of
+/// each tensor only those are kept that a later layer still needs (2 · dilation + 1 before a 3³ convolution).
+///
+/// In round r the op that writes tensor t computes slice r - delay[t], so nothing is counted and nothing comes in bursts.
+/// A normalization over the volume ends a *segment*: a first pass over the segment adds up the sums, a second one computes
+/// it again with the finished map and puts the result into a stored volume, in place: a slice has left for its ring
+/// before it is overwritten.
+struct LinesPlan: Sendable {
+    struct Segment: Sendable {
+        /// Ops of the second pass; the tail (last pointwise convolution, argmax) is not among them.
+        var ops: Range<Int>
+        /// The network's input, or what the segment before stored.
+        var source: Int
+        /// The normalization whose statistics the first pass gathers.
+        var norm: Int?
+        /// The tensor that is stored; nil in the last segment, which ends in labels.
+        var stored: Int?
+    }
+
+    /// Rows and columns of a tensor that a tile computes.
+    struct Region: Equatable, Sendable {
+        var y: Range<Int>
+        var x: Range<Int>
+        var area: Int { y.count * x.count }
+
+        func union(_ other: Region?) -> Region {
+            guard let other else { return self }
+            return Region(
+                y: min(y.lowerBound, other.y.lowerBound)..<max(y.upperBound, other.y.upperBound),
+                x: min(x.lowerBound, other.x.lowerBound)..<max(x.upperBound, other.x.upperBound))
+        }
+    }
+
+    /// A part of each slice that goes through the whole depth by itself.
+    struct Tile: Sendable {
+        /// In rows and columns of the labelled part of the volume.
+        var box: Region
+        /// By tensor; nil where the tile computes none of it.
+        var regions: [Region?]
+    }
+
+    let segments: [Segment]
+    /// Rounds until slice 0 of a tensor is there, by tensor; of a stored tensor in the segment that computes it.
+    let delay: [Int]
+    /// Slices kept, by segment and tensor; 0 where a segment has no use for it.
+    let slots: [[Int]]
+    let tiles: [Tile]
+    /// One stored slice: the largest of the stored tensors', so that a slice of one never reaches into another of the next.
+    let storedSliceBytes: Int
+
+    /// - Parameters:
+    ///   - layouts: of the whole tensors.
+    ///   - tail: first op that works row by row at the end.
+    ///   - tile: rows and columns of a tile; the whole slice where the network has statistics over the volume.
+    /// - Throws: `linesUnsupported` naming the op for strides, scans and the like.
+    init(
+        file: ModelFile, layouts: [TensorLayout], tail: Int, tile: (height: Int, width: Int)
+    ) throws(RuntimeError) {
+        for index in 0..<tail where !Self.runsInLines(file, file.op(index)) {
+            throw RuntimeError(.linesUnsupported, index: index)
+        }
+        let segments = try Self.segments(file, layouts, tail)
+        let delay = Self.delays(file, segments)
+        slots = segments.indices.map { Self.slots(file, segments[$0], delay, tail) }
+        self.segments = segments
+        storedSliceBytes =
+            segments.compactMap(\.stored).map { RunPlan.storedSlice(layouts[$0]).byteCount }.max() ?? 0
+        self.delay = delay
+        let scored = layouts[file.operand(file.op(file.opCount - 1), 0)].extent
+        let size = segments.count > 1 ? (height: scored.height, width: scored.width) : tile
+        var tiles: [Tile] = []
+        for y in stride(from: 0, to: scored.height, by: max(1, size.height)) {
+            for x in stride(from: 0, to: scored.width, by: max(1, size.width)) {
+                let box = Region(
+                    y: y..<min(y + size.height, scored.height), x: x..<min(x + size.width, scored.width))
+                tiles.append(Tile(box: box, regions: Self.regions(file, layouts, segments, box, tail)))
+            }
+        }
+        self.tiles = tiles
+    }
+
+    /// Ring of a tensor in a segment, for a tile; nil where it has none.
+    func layout(_ file: ModelFile, _ full: [TensorLayout], segment: Int, tensor: Int, tile: Int) -> TensorLayout? {
+        guard slots[segment][tensor] > 0, let region = tiles[tile].regions[tensor] else { return nil }
+        return TensorLayout(
+            channels: full[tensor].channels,
+            extent: Extent(depth: slots[segment][tensor], height: region.y.count, width: region.x.count),
+            element: full[tensor].element, padX: full[tensor].padX)
+    }
+
+    // MARK: Segments
+
+    private static func runsInLines(_ file: ModelFile, _ op: OpRecord) -> Bool {
+        switch op.kind {
+        case .conv3d: file.conv3D(op).stride == 1
+        case .lookup, .lookupWide, .add, .addWide, .concat, .narrow, .groupNorm, .layerNorm: true
+        default: false
+        }
+    }
+
+    /// Cuts after each normalization, where one tensor alone is needed further on.
+    private static func segments(
+        _ file: ModelFile, _ layouts: [TensorLayout], _ tail: Int
+    ) throws(RuntimeError) -> [Segment] {
+        let norms = (0..<tail).filter { file.op($0).kind == .groupNorm }
+        var result: [Segment] = []
+        var first = 0
+        var source = Int(file.record.inputTensor)
+        for (index, norm) in norms.enumerated() {
+            let end = index + 1 < norms.count ? norms[index + 1] : tail
+            guard let cut = bestCut(file, layouts, norm..<end, from: first, source) else {
+                throw RuntimeError(.linesUnsupported, index: norm)
+            }
+            let stored = Int(file.op(cut).output)
+            result.append(Segment(ops: first..<(cut + 1), source: source, norm: norm, stored: stored))
+            (first, source) = (cut + 1, stored)
+        }
+        result.append(Segment(ops: first..<tail, source: source, norm: nil, stored: nil))
+        return result
+    }
+
+    /// Of the ops in `range` whose output alone is read after them, the last one with the fewest bytes.
+    private static func bestCut(
+        _ file: ModelFile, _ layouts: [TensorLayout], _ range: Range<Int>, from first: Int, _ source: Int
+    ) -> Int? {
+        var best: Int?
+        for cut in range {
+            let before = Set([source] + (first..<cut).map { Int(file.op($0).output) })
+            let isAlone = ((cut + 1)..<file.opCount).allSatisfy { later in
+                let op = file.op(later)
+                return (0..<Int(op.operandCount)).allSatisfy { !before.contains(file.operand(op, $0)) }
+            }
+            guard isAlone else { continue }
+            let bytes = layouts[Int(file.op(cut).output)].blocks
+            if let current = best, layouts[Int(file.op(current).output)].blocks < bytes { continue }
+            best = cut
+        }
+        return best
+    }
+
+    // MARK: Schedule
+
+    /// Slices that a convolution looks ahead and back.
+    private static func reach(_ file: ModelFile, _ op: OpRecord) -> (ahead: Int, back: Int) {
+        guard op.kind == .conv3d else { return (0, 0) }
+        let conv = file.conv3D(op)
+        return (conv.dilation.depth * (conv.kernel.depth - 1) - conv.padding.depth, conv.padding.depth)
+    }
+
+    private static func delays(_ file: ModelFile, _ segments: [Segment]) -> [Int] {
+        var delay = [Int](repeating: 0, count: file.tensorCount)
+        for segment in segments {
+            for index in segment.ops {
+                let op = file.op(index)
+                let inputs = (0..<Int(op.operandCount)).map { file.operand(op, $0) }
+                let latest = inputs.map { $0 == segment.source ? 0 : delay[$0] }.max() ?? 0
+                delay[Int(op.output)] = latest + reach(file, op).ahead
+            }
+        }
+        return delay
+    }
+
+    private static func slots(_ file: ModelFile, _ segment: Segment, _ delay: [Int], _ tail: Int) -> [Int] {
+        var slots = [Int](repeating: 0, count: file.tensorCount)
+        func delayOf(_ tensor: Int) -> Int { tensor == segment.source ? 0 : delay[tensor] }
+        for index in segment.ops {
+            let op = file.op(index)
+            slots[Int(op.output)] = max(slots[Int(op.output)], 1)
+            for operand in 0..<Int(op.operandCount) {
+                let tensor = file.operand(op, operand)
+                let span = delay[Int(op.output)] - delayOf(tensor) + reach(file, op).back + 1
+                slots[tensor] = max(slots[tensor], span)
+            }
+        }
+        if segment.stored == nil {
+            let tensor = file.operand(file.op(tail), 0)
+            slots[tensor] = max(slots[tensor], 1)
+        }
+        return slots
+    }
+
+    // MARK: Regions
+
+    /// What of each tensor is needed for the labels of `box`.
+    private static func regions(
+        _ file: ModelFile, _ layouts: [TensorLayout], _ segments: [Segment], _ box: Region, _ tail: Int
+    ) -> [Region?] {
+        var regions = [Region?](repeating: nil, count: file.tensorCount)
+        // Statistics need all of everything.
+        if segments.count > 1 {
+            return layouts.map { Region(y: 0..<$0.extent.height, x: 0..<$0.extent.width) }
+        }
+        regions[file.operand(file.op(tail), 0)] = box
+        for index in (0..<tail).reversed() {
+            let op = file.op(index)
+            guard let needed = regions[Int(op.output)] else { continue }
+            for operand in 0..<Int(op.operandCount) {
+                let tensor = file.operand(op, operand)
+                let region = read(file, op, needed, layouts[tensor].extent)
+                regions[tensor] = region.union(regions[tensor])
+            }
+        }
+        return regions
+    }
+
+    /// Rows and columns of an input that an op reads for `region` of its output.
+    private static func read(_ file: ModelFile, _ op: OpRecord, _ region: Region, _ extent: Extent) -> Region {
+        guard op.kind == .conv3d else { return region }
+        let conv = file.conv3D(op)
+        func axis(_ range: Range<Int>, _ padding: Int, _ dilation: Int, _ kernel: Int, _ size: Int) -> Range<Int> {
+            max(0, range.lowerBound - padding)..<min(size, range.upperBound - padding + dilation * (kernel - 1))
+        }
+        return Region(
+            y: axis(region.y, conv.padding.height, conv.dilation.height, conv.kernel.height, extent.height),
+            x: axis(region.x, conv.padding.width, conv.dilation.width, conv.kernel.width, extent.width))
+    }
+}

@@ -1,0 +1,176 @@
+import FlatGraph
+import Ops
+
+extension RunPlan {
+    /// What the buffers of a plan follow from.
+    struct Shapes {
+        let file: ModelFile
+        let mode: ExecutionMode
+        let threads: Int
+        let volume: Extent
+        let extent: Extent
+        let layouts: [TensorLayout]
+        let tail: Int
+        let strips: [WindowStrip]
+        let lines: LinesPlan?
+
+        func buffers() -> [PlannedBuffer] {
+            var result = lines.map(ringBuffers) ?? tensorBuffers()
+            let last = result.reduce(0) { max($0, $1.last) }
+            // Rows of input and labels are in use while the network's input and its scores are.
+            result.append(
+                PlannedBuffer(use: .inputRows, bytes: inputRows * volume.width, first: 0, last: lines == nil ? 0 : last)
+            )
+            let labels = labelArea * Argmax(classes: file.classCount).labelBytes
+            result.append(
+                PlannedBuffer(use: .labelSlice, bytes: labels, first: lines == nil ? tail : last, last: last))
+            if tail < file.opCount - 1 {
+                let row = RunPlan.scoreRow(file, layouts).byteCount
+                let step = lines == nil ? tail : last
+                result.append(
+                    PlannedBuffer(
+                        use: .scoreRows, bytes: BufferPlanner.aligned(row) * threads, first: step, last: step))
+            }
+            if mode == .windows {
+                let rows = strips.map(\.rows.count).max() ?? 0
+                let slab = file.classCount * extent.depth * rows * volume.width * 4
+                result.append(PlannedBuffer(use: .scoreSlab, bytes: slab, first: 0, last: last))
+            }
+            return result
+        }
+
+        /// The most rows of a plane that are read at a time.
+        private var inputRows: Int {
+            guard let lines else { return min(volume.height, extent.height) }
+            let input = Int(file.record.inputTensor)
+            return lines.tiles.map { $0.regions[input]?.y.count ?? 0 }.max() ?? 0
+        }
+
+        private var labelArea: Int {
+            switch mode {
+            case .whole, .tiles: extent.height * extent.width
+            case .lines: lines!.tiles.map(\.box.area).max() ?? 0
+            case .windows: (strips.map(\.rows.count).max() ?? 0) * volume.width
+            }
+        }
+
+        // MARK: Slice by slice
+
+        /// Steps are segments.
+        private func ringBuffers(_ lines: LinesPlan) -> [PlannedBuffer] {
+            var result: [PlannedBuffer] = []
+            for (index, segment) in lines.segments.enumerated() {
+                for tensor in 0..<file.tensorCount {
+                    let bytes =
+                        lines.tiles.indices.map {
+                            lines.layout(file, layouts, segment: index, tensor: tensor, tile: $0)?.byteCount ?? 0
+                        }.max() ?? 0
+                    guard bytes > 0 else { continue }
+                    result.append(
+                        PlannedBuffer(
+                            use: .ring(tensor, segment: index), bytes: bytes, first: index, last: index))
+                }
+                let ops = segment.stored == nil ? segment.ops.lowerBound..<file.opCount : segment.ops
+                for op in ops {
+                    let bytes = ringScratch(lines, index, file.op(op))
+                    guard bytes > 0 else { continue }
+                    result.append(PlannedBuffer(use: .scratch(op), bytes: bytes, first: index, last: index))
+                }
+            }
+            if lines.segments.count > 1 {
+                result.append(
+                    PlannedBuffer(
+                        use: .volume, bytes: lines.storedSliceBytes * volume.depth, first: 0,
+                        last: lines.segments.count - 1))
+            }
+            return result
+        }
+
+        private func ringScratch(_ lines: LinesPlan, _ segment: Int, _ op: OpRecord) -> Int {
+            lines.tiles.indices.map { tile in
+                let input = file.operand(op, 0)
+                guard let layout = lines.layout(file, layouts, segment: segment, tensor: input, tile: tile) else {
+                    return 0
+                }
+                return RunPlan.scratchBytes(file, op, input: layout, threads: threads)
+            }.max() ?? 0
+        }
+
+        // MARK: Layer by layer
+
+        private func tensorBuffers() -> [PlannedBuffer] {
+            let inPlace = RunPlan.inPlaceTargets(file, layouts)
+            var result: [PlannedBuffer] = []
+            for tensor in 0..<file.tensorCount where inPlace[tensor] == nil {
+                guard file.tensor(tensor).storage != .labels, let life = lifetime(tensor, inPlace) else { continue }
+                result.append(
+                    PlannedBuffer(
+                        use: .tensor(tensor), bytes: layouts[tensor].byteCount, first: life.lowerBound,
+                        last: life.upperBound))
+            }
+            for index in 0..<file.opCount {
+                let op = file.op(index)
+                let bytes = RunPlan.scratchBytes(
+                    file, op, input: layouts[file.operand(op, 0)], threads: threads)
+                guard bytes > 0 else { continue }
+                let step = min(index, tail)
+                result.append(PlannedBuffer(use: .scratch(index), bytes: bytes, first: step, last: step))
+            }
+            return result
+        }
+
+        /// Steps during which the buffer of `tensor` (and of those that reuse it) holds data; nil when it never does.
+        private func lifetime(_ tensor: Int, _ inPlace: [Int: Int]) -> ClosedRange<Int>? {
+            var first = tensor == Int(file.record.inputTensor) ? 0 : Int.max
+            var last = -1
+            for member in 0..<file.tensorCount where member == tensor || inPlace[member] == tensor {
+                last = max(last, min(RunPlan.lastUse(of: member, file), tail))
+                for index in 0..<file.opCount where Int(file.op(index).output) == member && index < max(tail, 1) + 1 {
+                    // The score tensor of a fused head exists row by row only.
+                    if index >= tail && tail < file.opCount - 1 { continue }
+                    first = min(first, index)
+                    last = max(last, index)
+                }
+            }
+            return first <= last ? first...last : nil
+        }
+    }
+
+    static func scratchBytes(_ file: ModelFile, _ op: OpRecord, input: TensorLayout, threads: Int) -> Int {
+        switch op.kind {
+        case .conv3d: file.conv3D(op).scratchBytes(input: input)
+        case .scan: file.scan(op).scratchBytes(threads: threads)
+        case .groupNorm: NormScratch(channels: file.norm(op).channels, threads: threads).byteCount
+        default: 0
+        }
+    }
+
+    /// A slice as it is stored: without padding.
+    static func storedSlice(_ layout: TensorLayout) -> TensorLayout {
+        TensorLayout(
+            channels: layout.channels,
+            extent: Extent(depth: 1, height: layout.extent.height, width: layout.extent.width),
+            element: layout.element)
+    }
+
+    /// Output tensor of a look-up → the tensor whose buffer it reuses, where that is not read again.
+    static func inPlaceTargets(_ file: ModelFile, _ layouts: [TensorLayout]) -> [Int: Int] {
+        var result: [Int: Int] = [:]
+        for index in 0..<file.opCount where file.op(index).kind == .lookup {
+            let op = file.op(index)
+            let input = file.operand(op, 0)
+            guard layouts[input] == layouts[Int(op.output)], lastUse(of: input, file) == index else { continue }
+            result[Int(op.output)] = result[input] ?? input
+        }
+        return result
+    }
+
+    static func lastUse(of tensor: Int, _ file: ModelFile) -> Int {
+        var last = -1
+        for index in 0..<file.opCount {
+            let op = file.op(index)
+            for i in 0..<Int(op.operandCount) where file.operand(op, i) == tensor { last = index }
+        }
+        return last
+    }
+}

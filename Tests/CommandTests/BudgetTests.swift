@@ -1,0 +1,143 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// The memory that is promised, as a committed table (Tests/Goldens/budget.txt), and kept: each run under a hard limit of the
+/// system, its peak resident set against the limit it was given.
+///
+/// `MKEDGE_BUDGET=write` rewrites the table; `make budget` prints it.
+@Suite(.enabled(if: Shared.isPresent, Comment(rawValue: Shared.skipMessage)), .serialized) struct BudgetTests {
+    struct Row {
+        var model: String
+        var volume: [Int]
+        var orientation: String
+        var limit: String
+        var channels = 1
+    }
+
+    static let cube = [256, 256, 256]
+    static let rows = [
+        Row(model: "model5_gw_ae", volume: cube, orientation: "LIA", limit: "64MiB"),
+        Row(model: "model5_gw_ae", volume: cube, orientation: "LIA", limit: "32MiB"),
+        Row(model: "model21_104class", volume: cube, orientation: "LIA", limit: "192MiB"),
+        Row(model: "model21_104class", volume: cube, orientation: "LIA", limit: "64MiB"),
+        Row(model: "mindgrab", volume: cube, orientation: "LIA", limit: "512MiB"),
+        Row(model: "mindgrab", volume: cube, orientation: "LIA", limit: "384MiB"),
+        Row(model: "kmamba-tumour", volume: [240, 240, 155], orientation: "RAS", limit: "96MiB", channels: 4),
+        Row(model: "kmamba-tumour", volume: [240, 240, 155], orientation: "RAS", limit: "64MiB", channels: 4),
+    ]
+
+    /// Models made by the real converter from a small calibration: the plan depends on shapes only.
+    final class Models {
+        let scratch: Scratch
+        private var made: [String: String] = [:]
+
+        init() throws { scratch = try Scratch() }
+
+        func path(_ name: String) throws -> String {
+            if let path = made[name] { return path }
+            let isMeshNet = !name.hasPrefix("kmamba")
+            let folder = isMeshNet ? Shared.path("meshnet/\(name)") : "\(Shared.packageRoot)/Tools/models/\(name)"
+            let weights = isMeshNet ? "model.pth" : "model.safetensors"
+            let image = try scratch.write(TestFiles.volume(64), "calibration.nii")
+            let path = scratch.file("\(name).mkq")
+            let channels = isMeshNet ? [image] : [image, image, image, image]
+            let run = try Tool.run(
+                "mkquant",
+                [
+                    "convert", "\(folder)/\(weights)", "--config", "\(folder)/model.json", "--no-bias-correction",
+                    "--crop", "32", "-o", path, "--quiet", "--calibrate",
+                ] + channels)
+            guard run.status == 0 else { throw Bench.Failure(text: run.errors) }
+            made[name] = path
+            return path
+        }
+    }
+
+    @Test func plansMatchTheCommittedTable() throws {
+        let models = try Models()
+        var lines: [String] = []
+        for row in Self.rows {
+            let run = try Tool.run(
+                "mkquant",
+                [
+                    "plan", try models.path(row.model), "--volume", row.volume.map(String.init).joined(separator: "x"),
+                    "--orientation", row.orientation, "--memory", row.limit, "--no-time", "--json",
+                ])
+            #expect(run.status == 0, "\(run.errors)")
+            let plan = try JSONSerialization.jsonObject(with: Data(run.output.utf8)) as! [String: Any]
+            let title = "\(row.model) \(row.volume) \(row.limit)"
+            lines.append(
+                "\(title): \(plan["plan"]!), planned \(plan["planned_bytes"]!), arena \(plan["arena_bytes"]!), "
+                    + "lower bound \(plan["lower_bound_bytes"]!), disk \(plan["disk_bytes"]!), "
+                    + "computed \(plan["recompute_per_mille"]!)/1000")
+            let phases = plan["phases"] as! [String: [String: Int]]
+            for (phase, items) in phases.sorted(by: { $0.key < $1.key }) {
+                for (item, bytes) in items.sorted(by: { $0.key < $1.key }) {
+                    lines.append("  \(phase): \(item) \(bytes)")
+                }
+            }
+            for buffer in plan["buffers"] as! [[String: Any]] {
+                lines.append("  \(buffer["name"]!) \(buffer["bytes"]!)")
+            }
+        }
+        let golden = URL(fileURLWithPath: "\(Shared.packageRoot)/Tests/Goldens/budget.txt")
+        let mode = ProcessInfo.processInfo.environment["MKEDGE_BUDGET"]
+        if mode == "write" { try Data((lines.joined(separator: "\n") + "\n").utf8).write(to: golden) }
+        if mode != nil { print(lines.filter { !$0.hasPrefix(" ") }.joined(separator: "\n")) }
+        let expected = try String(contentsOf: golden, encoding: .utf8).split(separator: "\n").map(String.init)
+        // Line by line, so that the failure names the buffer that grew.
+        for (found, line) in zip(lines, expected) { #expect(found == line) }
+        #expect(lines.count == expected.count)
+    }
+
+    /// Runs with the limit as the system's own limit for data as well. Exact modes must write the labels of the unlimited run.
+    @Test func runsKeepToTheirLimit() throws {
+        let models = try Models()
+        var references: [String: Data] = [:]
+        for row in Self.rows {
+            let model = try models.path(row.model)
+            let images = try images(row, models.scratch)
+            let unlimited = try references[row.model] ?? labels(model, images, limit: nil, models.scratch)
+            references[row.model] = unlimited
+            let limited = try labels(model, images, limit: row.limit, models.scratch)
+            let isSame = limited == unlimited
+            #expect(isSame, "\(row.model) with \(row.limit): other labels than without a limit")
+        }
+    }
+
+    private func images(_ row: Row, _ scratch: Scratch) throws -> [String] {
+        if row.channels == 1 { return [Shared.path("mri/t1_crop.nii.gz")] }
+        return try (0..<row.channels).flatMap { channel in
+            let count = row.volume.reduce(1, *)
+            let voxels = (0..<count).map { index in
+                let (x, y, z) = (index % 240 - 120, index / 240 % 240 - 120, index / 57600 - 77)
+                let distance = x * x + y * y + z * z
+                return distance > 9000 ? 0 : UInt8(truncatingIfNeeded: 60 + (distance >> 6) * (channel + 1) + index % 7)
+            }
+            let path = try scratch.write(TestFiles.nifti(voxels, dims: row.volume), "channel\(channel).nii")
+            return ["-i", "\(["t1", "t1ce", "t2", "flair"][channel])=\(path)"]
+        }
+    }
+
+    private func labels(_ model: String, _ images: [String], limit: String?, _ scratch: Scratch) throws -> Data {
+        let (out, json) = (scratch.file("labels.nii"), scratch.file("report.json"))
+        let arguments =
+            ["segment", model] + images + ["-o", out, "--json", json, "--overwrite", "--quiet"]
+            + (limit.map { ["--memory", $0] } ?? [])
+        let run = try Tool.run("mkrun", arguments, dataLimit: limit)
+        #expect(run.status == 0, "\(arguments): \(run.errors)")
+        let report =
+            try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: json))) as! [String: Any]
+        let (planned, peak) = (report["planned_bytes"] as! Int, report["peak_resident_bytes"] as! Int)
+        if let limit {
+            #expect(
+                planned <= Int(limit.dropLast(3))! << 20 && peak <= planned,
+                "\(model): peak \(peak), planned \(planned)")
+            if ProcessInfo.processInfo.environment["MKEDGE_BUDGET"] != nil {
+                print("\(model) \(limit): planned \(planned), peak \(peak), \(report["seconds"]!) s")
+            }
+        }
+        return try Data(contentsOf: URL(fileURLWithPath: out)).dropFirst(352)
+    }
+}

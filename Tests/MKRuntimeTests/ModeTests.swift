@@ -1,0 +1,115 @@
+import FlatGraph
+import MKRuntime
+import Ops
+import TestSupport
+import Testing
+
+/// Execution modes of one network must write the same labels.
+@Suite struct ModeTests {
+    static let volumes = [
+        Extent(depth: 20, height: 21, width: 37), Extent(depth: 1, height: 9, width: 16),
+        Extent(depth: 3, height: 1, width: 5), Extent(depth: 9, height: 30, width: 1),
+    ]
+
+    static func tiles(_ volume: Extent) -> [Extent] {
+        [
+            volume, Extent(depth: volume.depth, height: 7, width: volume.width), Extent(depth: 8, height: 5, width: 11),
+            Extent(depth: 3, height: 1, width: 1),
+        ]
+    }
+
+    @Test(arguments: SessionTests.variants.indices) func linesAndTilesEqualTheWholeVolume(_ index: Int) throws {
+        let runner = try Runner(SessionTests.variants[index])
+        for volume in Self.volumes {
+            let expected = try runner.labels(volume)
+            for tile in Self.tiles(volume) {
+                for mode in [ExecutionMode.lines, .tiles] {
+                    #expect(try runner.labels(volume, mode: mode, tile: tile) == expected, "\(mode) \(volume) \(tile)")
+                }
+            }
+        }
+    }
+
+    @Test func linesEqualTheWholeVolumeOnEveryISAAndThreadCount() throws {
+        var options = SessionTests.variants[2]
+        options.dilations = [1, 4, 2]
+        let runner = try Runner(options)
+        let volume = Self.volumes[0]
+        let expected = try runner.labels(volume)
+        for isa in ISA.allCases where isa.isSupported {
+            for threads in 1...8 {
+                let tile = Extent(depth: 1, height: 4 + threads, width: 30)
+                #expect(try runner.labels(volume, mode: .lines, threads: threads, isa: isa, tile: tile) == expected)
+            }
+        }
+    }
+
+    /// A network without padding: the border stays background in every mode that can run it.
+    @Test func linesWithoutPadding() throws {
+        var options = TestModels.Options()
+        options.valid = true
+        options.hiddenZeroPoint = 9
+        let runner = try Runner(options)
+        let volume = Extent(depth: 13, height: 15, width: 30)
+        for tile in Self.tiles(volume) {
+            #expect(try runner.labels(volume, mode: .lines, tile: tile) == runner.labels(volume))
+        }
+        #expect(throws: RuntimeError.self) {
+            try RunPlan(file: runner.file, volume: volume, mode: .tiles, threads: 1)
+        }
+    }
+
+    /// Statistics over the volume: two passes per normalization, the stored volume overwritten in place.
+    @Test(arguments: [0, 5]) func linesWithStatisticsEqualTheWholeVolume(_ zeroPoint: UInt8) throws {
+        var options = TestModels.Options()
+        options.norm = true
+        options.dilations = [1, 3, 2, 1]
+        options.hiddenZeroPoint = zeroPoint
+        let runner = try Runner(options)
+        for volume in Self.volumes {
+            let expected = try runner.labels(volume)
+            #expect(volume.voxels < 1000 || Set(expected).count > 1, "a trivial label map shows nothing")
+            for threads in [1, 3] {
+                for isa in ISA.allCases where isa.isSupported {
+                    #expect(try runner.labels(volume, mode: .lines, threads: threads, isa: isa) == expected)
+                }
+            }
+        }
+        let plan = try RunPlan(file: runner.file, volume: Self.volumes[0], mode: .lines, threads: 1)
+        #expect(plan.recomputePerMille > 1900 && plan.recomputePerMille < 2000)
+        #expect(throws: RuntimeError.self) {
+            try RunPlan(file: runner.file, volume: Self.volumes[0], mode: .tiles, threads: 1)
+        }
+    }
+
+    /// Strips of label rows recompute windows, and nothing else changes.
+    @Test(arguments: [WindowScheme.monai, .nnunet]) func windowStripsChangeNoLabel(_ scheme: WindowScheme) throws {
+        var options = TestModels.Options()
+        options.scheme = scheme
+        options.patch = 12
+        let runner = try Runner(options)
+        let volume = Extent(depth: 20, height: 33, width: 25)
+        let expected = try runner.labels(volume, mode: .windows)
+        for rows in [1, 5, 16, 32, 40] {
+            let tile = Extent(depth: 20, height: rows, width: 25)
+            #expect(try runner.labels(volume, mode: .windows, tile: tile) == expected, "\(rows) rows")
+        }
+    }
+
+    /// Random layouts of random plans: rings, volumes and slabs never overlap (the checker of `PlannerTests`), and a ring of
+    /// a chain has 2 · dilation + 1 slices.
+    @Test func ringsAreAsSmallAsTheirConvolutions() throws {
+        var options = TestModels.Options()
+        options.lookupAfter = nil
+        options.dilations = [1, 5, 2]
+        let runner = try Runner(options)
+        let plan = try RunPlan(file: runner.file, volume: Self.volumes[0], mode: .lines, threads: 1)
+        let slice = { (slots: Int, pad: Int, channels: Int) in
+            TensorLayout(
+                channels: channels, extent: Extent(depth: slots, height: 21, width: 37), element: .u8, padX: pad
+            ).byteCount
+        }
+        let rings = plan.buffers.compactMap { if case .ring = $0.use { $0.bytes } else { nil } }
+        #expect(rings.sorted() == [slice(3, 1, 1), slice(11, 5, 5), slice(5, 2, 5), slice(1, 0, 5)].sorted())
+    }
+}
