@@ -2,7 +2,7 @@
 SWIFT ?= swift
 BIN = .build/release
 
-.PHONY: build test lint format bench demo deps clean
+.PHONY: build test budget lint format bench demo deps clean
 
 deps:            ## system libraries and the demo's images (Debian)
 	Tools/install-deps.sh
@@ -13,6 +13,9 @@ build: deps      ## optimised programs: .build/release/mkquant, .build/release/m
 
 test: deps       ## everything that must be true, optimised (kernels are slow in debug builds)
 	$(SWIFT) test -c release -Xswiftc -enable-testing
+
+budget: deps     ## the memory that is promised, model by model, and what runs under those limits need
+	MKEDGE_BUDGET=print $(SWIFT) test -c release -Xswiftc -enable-testing --filter BudgetTests
 
 demo: build      ## converts the brain-mask network, segments a real head, scores and draws it
 	Tools/demo.sh $(BIN) out

@@ -3,6 +3,7 @@ import Ops
 import Volume
 
 extension PlanSearch.ModeChoice: ExpressibleByArgument {}
+extension SegmentationPlan.Storage: ExpressibleByArgument {}
 
 /// Sizes such as 64x128, the last one columns; what is left out is not cut.
 public struct TileSize: ExpressibleByArgument {

@@ -5,6 +5,10 @@ public struct PlannedBuffer: Equatable, Sendable {
         case tensor(Int)
         /// The slices of a tensor that a slice-by-slice pass still needs.
         case ring(Int, segment: Int)
+        /// A tensor of a state-space block for one chunk of tokens.
+        case chunk(Int)
+        /// What the backward scan at op index leaves for the forward pass.
+        case backward(Int)
         /// Zero-point row of a convolution, sums of a normalization or states of a scan, by op index.
         case scratch(Int)
         /// The whole tensor between two segments of a network with statistics over the volume.

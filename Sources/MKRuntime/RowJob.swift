@@ -24,6 +24,8 @@ enum RowJob {
     case op(Int)
     /// Channel groups of the scan steps[i].
     case scan(Int)
+    /// Channel groups of the scan steps[i] over positions of a chunk.
+    case chunkScan(Int, tokens: Range<Int>)
     /// Input rows of the normalization steps[i], then its output rows.
     case normSums(Int)
     case normRows(Int)
@@ -68,7 +70,10 @@ extension Session {
         case .op(let index):
             let step = steps[index]
             unsafe runRows(step, rows, output: arena + step.output) { unsafe UnsafeRawPointer(arena + step.inputs[$0]) }
-        case .scan(let index): scanGroups(steps[index], rows, thread)
+        case .scan(let index):
+            let step = steps[index]
+            scanGroups(step, rows, thread, tokens: 0..<step.outputLayout.extent.voxels)
+        case .chunkScan(let index, let tokens): scanChunk(steps[index], tokens, rows, thread)
         case .normSums(let index):
             let step = steps[index]
             unsafe addSums(step, rows, thread, input: arena + step.inputs[0])

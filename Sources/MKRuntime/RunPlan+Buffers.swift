@@ -13,6 +13,8 @@ extension RunPlan {
         let tail: Int
         let strips: [WindowStrip]
         let lines: LinesPlan?
+        let streaming: BlockStreaming?
+        let blocks: [TokenBlock]
 
         func buffers() -> [PlannedBuffer] {
             var result = lines.map(ringBuffers) ?? tensorBuffers()
@@ -103,18 +105,63 @@ extension RunPlan {
             var result: [PlannedBuffer] = []
             for tensor in 0..<file.tensorCount where inPlace[tensor] == nil {
                 guard file.tensor(tensor).storage != .labels, let life = lifetime(tensor, inPlace) else { continue }
+                if let streaming, let block = blocks.first(where: { $0.isInner(tensor, file) }) {
+                    // Ops of a block run in their order in every chunk, so that lives within the block hold.
+                    result.append(
+                        PlannedBuffer(
+                            use: .chunk(tensor), bytes: block.layout(layouts[tensor], streaming).byteCount,
+                            first: life.lowerBound, last: life.upperBound))
+                    continue
+                }
+                let whole = wholeLife(tensor, life)
                 result.append(
                     PlannedBuffer(
-                        use: .tensor(tensor), bytes: layouts[tensor].byteCount, first: life.lowerBound,
-                        last: life.upperBound))
+                        use: .tensor(tensor), bytes: layouts[tensor].byteCount, first: whole.lowerBound,
+                        last: whole.upperBound))
             }
+            result += blocks.flatMap(blockBuffers)
             for index in 0..<file.opCount {
                 let op = file.op(index)
-                let bytes = RunPlan.scratchBytes(
-                    file, op, input: layouts[file.operand(op, 0)], threads: threads)
+                let block = blocks.first { $0.ops.contains(index) }
+                let full = layouts[file.operand(op, 0)]
+                let input = block.map { $0.layout(full, streaming!) } ?? full
+                let bytes = RunPlan.scratchBytes(file, op, input: input, threads: threads)
                 guard bytes > 0 else { continue }
-                let step = min(index, tail)
-                result.append(PlannedBuffer(use: .scratch(index), bytes: bytes, first: step, last: step))
+                // The states of a streamed scan live as long as its block.
+                let steps =
+                    block.map { $0.ops.lowerBound...($0.ops.upperBound - 1) } ?? min(index, tail)...min(index, tail)
+                result.append(
+                    PlannedBuffer(use: .scratch(index), bytes: bytes, first: steps.lowerBound, last: steps.upperBound))
+            }
+            return result
+        }
+
+        /// A block reads its input and writes its output during all of its ops.
+        private func wholeLife(_ tensor: Int, _ life: ClosedRange<Int>) -> ClosedRange<Int> {
+            var (first, last) = (life.lowerBound, life.upperBound)
+            for block in blocks {
+                if block.output == tensor { first = min(first, block.ops.lowerBound) }
+                if block.input == tensor { last = max(last, block.ops.upperBound - 1) }
+            }
+            return first...last
+        }
+
+        private func blockBuffers(_ block: TokenBlock) -> [PlannedBuffer] {
+            let (first, last) = (block.ops.lowerBound, block.ops.upperBound - 1)
+            let streaming = streaming!
+            var result = [block.input, block.output].map { tensor in
+                let bytes = block.layout(layouts[tensor], streaming).byteCount
+                return PlannedBuffer(
+                    use: .chunk(tensor), bytes: bytes, first: tensor == block.input ? first : last, last: last)
+            }
+            for op in block.backward {
+                let full = layouts[Int(file.op(op).output)]
+                let states =
+                    block.chunks(full.extent.voxels, streaming.chunk) * file.scan(file.op(op)).stateBytes
+                result.append(
+                    PlannedBuffer(
+                        use: .backward(op), bytes: streaming.keepsBackwardOutput ? full.byteCount : states,
+                        first: first, last: last))
             }
             return result
         }

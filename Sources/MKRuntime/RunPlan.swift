@@ -44,6 +44,9 @@ public struct RunPlan: Sendable {
     /// Rows of labels that are finished together in `windows`, and the window rows they need.
     let strips: [WindowStrip]
     let lines: LinesPlan?
+    /// How state-space blocks run; nil when their tensors exist whole.
+    public let streaming: BlockStreaming?
+    let blocks: [TokenBlock]
     /// Index of the first op of the tail that runs row by row: [pointwise convolution, argmax] or [argmax].
     let tail: Int
     let scoreTensor: Int
@@ -54,9 +57,10 @@ public struct RunPlan: Sendable {
     ///   - volume: size in the model's grid.
     ///   - materializeScores: keep the class scores as a whole tensor, for an observer.
     ///   - tile: see the property; nil for no cut.
+    ///   - streaming: of state-space blocks; an observer needs nil.
     public init(
         file: ModelFile, volume: Extent, mode: ExecutionMode, threads: Int, materializeScores: Bool = false,
-        tile: Extent? = nil
+        tile: Extent? = nil, streaming: BlockStreaming? = nil
     ) throws(RuntimeError) {
         // 2^31 voxels of four bytes times the channels of any network stay far inside Int.
         guard volume.depth > 0, volume.height > 0, volume.width > 0, volume.depth <= 32767, volume.height <= 32767,
@@ -85,9 +89,11 @@ public struct RunPlan: Sendable {
         lines =
             mode == .lines
             ? try LinesPlan(file: file, layouts: layouts, tail: tail, tile: (tile.height, tile.width)) : nil
+        self.streaming = mode == .lines ? nil : streaming
+        blocks = self.streaming == nil ? [] : TokenBlock.find(file, tail: tail)
         let shapes = Shapes(
             file: file, mode: mode, threads: threads, volume: volume, extent: extent, layouts: layouts, tail: tail,
-            strips: strips, lines: lines)
+            strips: strips, lines: lines, streaming: self.streaming, blocks: blocks)
         var buffers = shapes.buffers()
         arenaBytes = BufferPlanner.place(&buffers)
         lowerBoundBytes = BufferPlanner.lowerBound(buffers)
@@ -104,6 +110,12 @@ public struct RunPlan: Sendable {
 
     /// Parts that each go through the whole depth.
     public var tileCount: Int { lines?.tiles.count ?? (mode == .tiles ? windowCount : max(1, strips.count)) }
+
+    /// The streamed block that op `index` belongs to.
+    func streamedBlock(_ index: Int) -> TokenBlock? {
+        for block in blocks where block.ops.contains(index) { return block }
+        return nil
+    }
 
     func offset(of use: PlannedBuffer.Use) -> Int {
         for buffer in buffers where buffer.use == use { return buffer.offset }
@@ -127,6 +139,11 @@ public struct RunPlan: Sendable {
     /// Whether an output depends on more than its surroundings, so that windows and the whole volume are different networks.
     public static func isGlobal(_ file: ModelFile) -> Bool {
         for index in 0..<file.opCount where [.groupNorm, .scan].contains(file.op(index).kind) { return true }
+        return false
+    }
+
+    public static func hasScan(_ file: ModelFile) -> Bool {
+        for index in 0..<file.opCount where file.op(index).kind == .scan { return true }
         return false
     }
 

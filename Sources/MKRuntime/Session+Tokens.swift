@@ -61,7 +61,8 @@ extension Session {
         share(.scan(index), rows: scan.groups, parallel)
     }
 
-    func scanGroups(_ step: Step, _ groups: Range<Int>, _ thread: Int) {
+    /// - Parameter tokens: in scan order.
+    func scanGroups(_ step: Step, _ groups: Range<Int>, _ thread: Int, tokens: Range<Int>) {
         let scan = file.scan(step.op)
         let state = unsafe (arena + step.scratch!).assumingMemoryBound(to: Int32.self)
         let buffers = unsafe Scan.Buffers(
@@ -72,7 +73,7 @@ extension Session {
             output: step.outputLayout)
         let chunks = unsafe arena + (step.scratch! + scan.stateBytes)
         unsafe scan.run(
-            isa: isa, buffers, layouts, groups: groups, tokens: 0..<step.outputLayout.extent.voxels,
+            isa: isa, buffers, layouts, groups: groups, tokens: tokens,
             scratch: chunks + thread * scan.chunkBytes)
     }
 

@@ -15,6 +15,8 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
     let arena: UnsafeMutableRawPointer
     let steps: [Step]
     let lineSteps: [LineStep]
+    /// By first op.
+    let blocks: [PlannedBlock]
 
     /// What an op needs at run time, resolved once.
     struct Step {
@@ -42,25 +44,32 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         unsafe self.arena = base
         steps = Self.resolve(file, plan)
         lineSteps = LineStep.resolve(file, plan)
+        blocks = plan.streaming.map { streaming in plan.blocks.map { PlannedBlock($0, streaming, plan) } } ?? []
     }
 
     private static func resolve(_ file: ModelFile, _ plan: RunPlan) -> [Step] {
         guard plan.lines == nil else { return [] }
         let inPlace = RunPlan.inPlaceTargets(file, plan.layouts)
-        func offset(_ tensor: Int) -> Int {
+        func offset(_ tensor: Int, isChunk: Bool) -> Int {
             let owner = inPlace[tensor] ?? tensor
-            for buffer in plan.buffers where buffer.use == .tensor(owner) { return buffer.offset }
+            let use = isChunk ? PlannedBuffer.Use.chunk(owner) : .tensor(owner)
+            for buffer in plan.buffers where buffer.use == use { return buffer.offset }
             return -1  // labels, or scores that exist row by row
         }
         return (0..<file.opCount).map { index in
             let op = file.op(index)
+            let block = plan.streamedBlock(index)
+            func layout(_ tensor: Int) -> TensorLayout {
+                block.map { $0.layout(plan.layouts[tensor], plan.streaming!) } ?? plan.layouts[tensor]
+            }
             let conv = op.kind == .conv3d ? file.conv3D(op) : nil
             let tensors = (0..<Int(op.operandCount)).map { file.operand(op, $0) }
-            let layouts = tensors.map { plan.layouts[$0] }
+            let layouts = tensors.map(layout)
             return Step(
                 op: op, conv: conv, concat: op.kind == .concat ? Concat(channels: layouts.map(\.channels)) : nil,
-                inputs: tensors.map(offset), inputLayouts: layouts, output: offset(Int(op.output)),
-                outputLayout: plan.layouts[Int(op.output)], scratch: plan.scratchOffset(index))
+                inputs: tensors.map { offset($0, isChunk: block != nil) }, inputLayouts: layouts,
+                output: offset(Int(op.output), isChunk: block != nil), outputLayout: layout(Int(op.output)),
+                scratch: plan.scratchOffset(index))
         }
     }
 
@@ -189,8 +198,14 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
 
     // MARK: Ops
 
-    /// Runs one op before the tail over all its rows.
+    /// Runs one op before the tail over all its rows; the first one of a streamed block stands for all of them.
     func runOp(_ index: Int, _ parallel: some WorkPool, _ observer: OpObserver?) throws(RuntimeError) {
+        for block in blocks where block.block.ops.contains(index) {
+            guard index == block.block.ops.lowerBound else { return }
+            writeGuard(block.output, plan.layouts[block.block.output])
+            try runBlock(block, parallel)
+            return try checkGuards(after: index)
+        }
         let step = steps[index]
         let layout = step.outputLayout
         writeGuard(step.output, layout)

@@ -6,26 +6,50 @@ import MKRuntime
 /// back into the bias (Nagel et al. 2019, "Data-free quantization", section 4.2, in its empirical form).
 struct BiasCorrection {
     let graph: FloatGraph
-    let input: FloatTensor
-    /// Voxels that count, by size of a value: those with a signal. Air is constant and would drown the rest.
-    private let masks: [Size3: [Bool]]
+    let inputs: [FloatTensor]
+    /// Voxels that count, by input and by size of a value: those with a signal. Air is constant and would drown the rest.
+    private let masks: [[Size3: [Bool]]]
     private let floatMeans: [Int: [Double]]
 
-    init(graph: FloatGraph, input: FloatTensor) {
+    /// - Parameter inputs: of one size; the shift is that over all of them.
+    init(graph: FloatGraph, inputs: [FloatTensor]) {
         self.graph = graph
-        self.input = input
-        var masks: [Size3: [Bool]] = [:]
-        var means: [Int: [Double]] = [:]
-        _ = FloatExecutor(graph).run(input) { (index, tensor) throws(Never) in
-            let mask = masks[tensor.size] ?? Self.signal(input, tensor.size)
-            masks[tensor.size] = mask
-            means[index] = (0..<tensor.channels).map { channel in
-                let start = channel * tensor.size.count
-                return Self.mean(tensor.values[start..<(start + tensor.size.count)], mask)
+        self.inputs = inputs
+        var masks = [[Size3: [Bool]]](repeating: [:], count: inputs.count)
+        var sums: [Int: [MaskedSum]] = [:]
+        for (number, input) in inputs.enumerated() {
+            _ = FloatExecutor(graph).run(input) { (index, tensor) throws(Never) in
+                let mask = masks[number][tensor.size] ?? Self.signal(input, tensor.size)
+                masks[number][tensor.size] = mask
+                var sum = sums[index] ?? [MaskedSum](repeating: MaskedSum(), count: tensor.channels)
+                for channel in 0..<tensor.channels {
+                    let start = channel * tensor.size.count
+                    sum[channel].add(tensor.values[start..<(start + tensor.size.count)], mask)
+                }
+                sums[index] = sum
             }
         }
         self.masks = masks
-        floatMeans = means
+        floatMeans = sums.mapValues { $0.map(\.mean) }
+    }
+
+    private struct MaskedSum {
+        var sum = 0.0
+        var count = 0
+        /// Voxels that count and are not 0.
+        var active = 0
+
+        var mean: Double { count > 0 ? sum / Double(count) : 0 }
+        /// A ReLU lets through only the active share of a change of the bias.
+        var share: Double { Double(active) / Double(max(1, count)) }
+
+        mutating func add(_ values: ArraySlice<Float>, _ mask: [Bool]) {
+            for (value, use) in zip(values, mask) where use {
+                sum += Double(value)
+                count += 1
+                active += value != 0 ? 1 : 0
+            }
+        }
     }
 
     /// Where the input has a signal, seen through a coarser or smaller grid: at the voxel that lies in the same place.
@@ -45,16 +69,6 @@ struct BiasCorrection {
             }
         }
         return result
-    }
-
-    private static func mean(_ values: ArraySlice<Float>, _ mask: [Bool]) -> Double {
-        var sum = 0.0
-        var count = 0
-        for (value, use) in zip(values, mask) where use {
-            sum += Double(value)
-            count += 1
-        }
-        return count > 0 ? sum / Double(count) : 0
     }
 
     /// Corrections by node index of the convolution.
@@ -91,21 +105,18 @@ struct BiasCorrection {
         guard let op = kinds.indices.filter({ kinds[$0] == .conv3d }).dropFirst(position).first,
             let target = floatMeans[model.nodes[op]]
         else { return nil }
-        var shift: [Double]?
-        _ = try? network.run(input) { index, view in
-            guard index == op else { return }
-            let size = Size3(
-                depth: view.layout.extent.depth, height: view.layout.extent.height, width: view.layout.extent.width)
-            guard let mask = masks[size] else { return }
-            shift = (0..<view.layout.channels).map { channel in
-                let values = view.reals(channel)
-                let active = zip(values, mask).reduce(0) { $0 + ($1.1 && $1.0 != 0 ? 1 : 0) }
-                let share = Double(active) / Double(max(1, mask.reduce(0) { $0 + ($1 ? 1 : 0) }))
-                let error = target[channel] - Self.mean(values[...], mask)
-                // A ReLU lets through only the active share of a change of the bias.
-                return share > 0.05 ? error / share : 0
+        var found: [MaskedSum] = []
+        for (number, input) in inputs.enumerated() {
+            _ = try? network.run(input) { index, view in
+                guard index == op else { return }
+                let extent = view.layout.extent
+                let size = Size3(depth: extent.depth, height: extent.height, width: extent.width)
+                guard let mask = masks[number][size] else { return }
+                if found.isEmpty { found = [MaskedSum](repeating: MaskedSum(), count: view.layout.channels) }
+                for channel in found.indices { found[channel].add(view.reals(channel)[...], mask) }
             }
         }
-        return shift
+        guard !found.isEmpty else { return nil }
+        return zip(target, found).map { $1.share > 0.05 ? ($0 - $1.mean) / $1.share : 0 }
     }
 }

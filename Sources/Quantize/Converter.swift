@@ -40,9 +40,9 @@ public struct Converter {
     /// - Parameters:
     ///   - inputCoding: coding of the network's input; nil to calibrate it.
     ///   - metadata: everything of the file but the graph.
-    ///   - sample: volume for bias correction.
+    ///   - samples: volumes or patches of one size for bias correction.
     public func convert(
-        inputCoding: ValueCoding?, metadata: ModelBuilder, sample: FloatTensor
+        inputCoding: ValueCoding?, metadata: ModelBuilder, samples: [FloatTensor]
     ) throws(QuantizeError) -> LoweredModel {
         let chooser = CodingChooser(graph: graph, calibration: calibration, rule: options.rule)
         let inputRange = RangeRule.minMax.range(calibration.pooled(0))
@@ -58,7 +58,7 @@ public struct Converter {
         }
         guard options.correctsBias else { return try lower([:]) }
         let report = report
-        let corrections = try BiasCorrection(graph: graph, input: sample).corrections(
+        let corrections = try BiasCorrection(graph: graph, inputs: samples).corrections(
             threads: options.threads, report: { report(.correctingBias, $0) }, lower: lower)
         return try lower(corrections)
     }

@@ -67,10 +67,7 @@ extension Lowering {
         _ node: Node, _ value: ValueID, _ weights: [Float], _ bias: [Float], taps: Int
     ) throws(QuantizeError) -> ([Int8], [mk_channel]) {
         let input = codings[node.inputs[0]]!
-        let scales = bias.indices.map { c in
-            let most = weights[(c * taps)..<((c + 1) * taps)].map(abs).max() ?? 0
-            return max(Double(most) / 127, 1e-9) * Double(input.scale(c))
-        }
+        let scales = tapScales(node, weights, taps: taps)
         widen(value, for: scales)
         let output = codings[value]!
         var codes: [Int8] = []

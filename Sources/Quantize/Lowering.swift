@@ -203,18 +203,41 @@ struct Lowering {
     /// Raises the scales of groups so that every convolution that writes into one keeps its factor under a quarter.
     private mutating func coarsenSharedScales() {
         for node in graph.nodes {
-            guard case .conv3d(let conv) = node.op, let coding = codings[node.output], coding.scales.count == 1 else {
-                continue
-            }
+            guard let coding = codings[node.output] else { continue }
             let members = groups.members(node.output)
-            guard members.count > 1 else { continue }
+            guard members.count > 1, let units = accumulatorScales(node) else { continue }
+            var scales = coding.scales
+            for o in units.indices {
+                let index = scales.count == 1 ? 0 : o
+                scales[index] = max(scales[index], Float(units[o] * 4.001))
+            }
+            guard scales != coding.scales else { continue }
+            for member in members where codings[member]?.scales.count == scales.count {
+                codings[member]!.scales = scales
+            }
+        }
+    }
+
+    /// Real value of one accumulator unit by output channel; nil for an op without an accumulator.
+    private func accumulatorScales(_ node: Node) -> [Double]? {
+        switch node.op {
+        case .conv3d(let conv):
             let input = byteCoding(node.inputs[0])
-            let weights = WeightQuantizer.quantize(
+            return WeightQuantizer.quantize(
                 conv, inputScales: (0..<conv.inChannels).map { input.scale($0) }, importance: importance(node.inputs[0])
-            )
-            let least = Float((weights.accumulatorScales.max() ?? 0) * 4.001)
-            guard least > coding.scales[0] else { continue }
-            for member in members where codings[member] != nil { codings[member]!.scales = [least] }
+            ).accumulatorScales
+        case .depthwise(let conv): return tapScales(node, conv.weights, taps: conv.kernel.count)
+        case .tokenConv(let conv): return tapScales(node, conv.weights, taps: conv.taps)
+        default: return nil
+        }
+    }
+
+    /// Of a convolution of each channel on its own, whose taps are coded by their largest magnitude.
+    func tapScales(_ node: Node, _ weights: [Float], taps: Int) -> [Double] {
+        let input = codings[node.inputs[0]]!
+        return (0..<(weights.count / taps)).map { c in
+            let most = weights[(c * taps)..<((c + 1) * taps)].map(abs).max() ?? 0
+            return max(Double(most) / 127, 1e-9) * Double(input.scale(c))
         }
     }
 

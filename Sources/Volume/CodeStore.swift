@@ -1,4 +1,3 @@
-import FlatGraph
 import MKRuntime
 import Ops
 
@@ -26,11 +25,12 @@ final class CodeStore: CodeSource {
 
     /// Reads a whole image, then writes its codes plane by plane.
     func fill(
-        channel: Int, from header: NIfTIHeader, grid: ModelGrid, file: ModelFile, warnings: inout [String]
+        channel: Int, from header: NIfTIHeader, grid: ModelGrid, coding: InputCoding,
+        warnings: inout [String]
     ) throws(VolumeError) {
         let volume = try VoxelVolume.read(header)
         warnings += volume.header.warnings.dropFirst(header.warnings.count)
-        var input = grid.input(volume, file, warnings: &warnings)
+        var input = grid.input(volume, coding, warnings: &warnings)
         if let bytes = unsafe store.bytes {
             let first = offset(channel, 0)
             let part = unsafe UnsafeMutableBufferPointer(
@@ -65,15 +65,14 @@ final class CodeStore: CodeSource {
     /// across the file's slices, the codes are kept in stored order first and then put together by groups of planes.
     /// - Parameter folder: of the intermediate file.
     func fill(
-        channel: Int, slices header: NIfTIHeader, grid: ModelGrid, file: ModelFile, folder: String,
+        channel: Int, slices header: NIfTIHeader, grid: ModelGrid, coding: InputCoding, folder: String,
         warnings: inout [String]
     ) throws(VolumeError) {
         precondition(!grid.grid.interpolates, "interpolation needs the volume")
         let stream = VoxelStream(header)
-        let tensor = file.tensor(Int(file.record.inputTensor))
         let coder = VoxelCoder(
-            map: try IntensityMap(grid.normalization, passes: stream, warnings: &warnings),
-            scale: Double(file.scale(Int(tensor.scaleOffset))), zeroPoint: Int(tensor.zeroPoint))
+            map: try IntensityMap(grid.normalization, passes: stream, warnings: &warnings), scale: coding.scale,
+            zeroPoint: coding.zeroPoint)
         var slice = SliceCoder(header, coder)
         var mapper = PlaneMapper(grid, header, outside: coder.code(0))
         guard mapper.planeAxis != 2 else {

@@ -13,6 +13,30 @@ public struct ModelGrid: Sendable {
         return Extent(depth: size.z, height: size.y, width: size.x)
     }
 
+    /// The network's view of one channel.
+    /// - Parameter warnings: gets a line when the image has no contrast.
+    func input(_ volume: VoxelVolume, _ coding: InputCoding, warnings: inout [String]) -> ModelInput {
+        let coder = VoxelCoder(
+            map: IntensityMap(normalization, of: volume, warnings: &warnings), scale: coding.scale,
+            zeroPoint: coding.zeroPoint)
+        return ModelInput(volume: volume, axisMap: axisMap, grid: grid, coder: coder)
+    }
+}
+
+/// The network's input code for x is floor(x / scale + 0.5) + zeroPoint.
+struct InputCoding: Sendable {
+    var scale: Double
+    var zeroPoint: Int
+}
+
+extension InputCoding {
+    init(_ file: ModelFile) {
+        let tensor = file.tensor(Int(file.record.inputTensor))
+        self.init(scale: Double(file.scale(Int(tensor.scaleOffset))), zeroPoint: Int(tensor.zeroPoint))
+    }
+}
+
+extension ModelGrid {
     /// - Throws: exit 4 when the model's grid over this image is impossible.
     public init(_ header: NIfTIHeader, _ file: ModelFile) throws(VolumeError) {
         let record = file.record
@@ -30,16 +54,6 @@ public struct ModelGrid: Sendable {
             inputSpacing: map.modelSpacing(of: header.spacing), modelSpacing: spacing,
             modelSize: GridSize(Int(record.dims.0), Int(record.dims.1), Int(record.dims.2)))
         normalization = Normalization(record)
-    }
-
-    /// The network's view of one channel.
-    /// - Parameter warnings: gets a line when the image has no contrast.
-    public func input(_ volume: VoxelVolume, _ file: ModelFile, warnings: inout [String]) -> ModelInput {
-        let tensor = file.tensor(Int(file.record.inputTensor))
-        let coder = VoxelCoder(
-            map: IntensityMap(normalization, of: volume, warnings: &warnings),
-            scale: Double(file.scale(Int(tensor.scaleOffset))), zeroPoint: Int(tensor.zeroPoint))
-        return ModelInput(volume: volume, axisMap: axisMap, grid: grid, coder: coder)
     }
 }
 

@@ -14,7 +14,12 @@ public struct PlanSearch {
     private let headers: [NIfTIHeader]
     private let threads: Int
 
-    public init(model: MappedModel, headers: [NIfTIHeader], threads: Int) {
+    /// Where codes and labels may wait.
+    private let storages: [SegmentationPlan.Storage]
+
+    /// - Parameter storage: nil for memory where it fits, else disk.
+    public init(model: MappedModel, headers: [NIfTIHeader], threads: Int, storage: SegmentationPlan.Storage? = nil) {
+        storages = storage.map { [$0] } ?? [.memory, .disk]
         self.model = model
         self.headers = headers
         self.threads = threads
@@ -71,13 +76,26 @@ public struct PlanSearch {
         let tiles: [Extent?] = tile.map { [$0] } ?? Self.tiles(mode, extent)
         var result: [SegmentationPlan] = []
         for tile in tiles {
-            for storage in [SegmentationPlan.Storage.memory, .disk] {
-                result.append(
-                    try SegmentationPlan(
-                        model: model, headers: headers, mode: mode, threads: threads, tile: tile, storage: storage))
+            for streaming in streamings(mode) {
+                for storage in storages {
+                    result.append(
+                        try SegmentationPlan(
+                            model: model, headers: headers, mode: mode, threads: threads, tile: tile, storage: storage,
+                            streaming: streaming))
+                }
             }
         }
         return result
+    }
+
+    /// Whether tensors of state-space blocks exist whole, or for a chunk of tokens at a time (with the backward output kept, or
+    /// computed twice).
+    private func streamings(_ mode: ExecutionMode) -> [BlockStreaming?] {
+        guard mode != .lines, RunPlan.hasScan(model.file) else { return [nil] }
+        return [
+            nil, BlockStreaming(chunk: 1024, keepsBackwardOutput: true),
+            BlockStreaming(chunk: 1024, keepsBackwardOutput: false),
+        ]
     }
 
     /// Cuts that are tried, from none to fine.
@@ -107,12 +125,16 @@ public struct PlanSearch {
 extension SegmentationPlan {
     /// `cost` of a run whose layers stay in the cache and that computes nothing twice.
     static let cachedCost = 750
+    /// Time of a network whose blocks run in chunks, with the backward direction kept or computed twice, in thousandths.
+    static let chunkCost = 1100
+    static let twiceCost = 1250
 
     /// Estimated time in thousandths of one run of the network over the whole volume at once: what is computed again, and
     /// the way over the disk. Slices and windows stay in the cache between layers, whole layers do not (measured:
     /// docs/memory.md).
     public var cost: Int {
         let factor = run.mode == .whole ? 1000 : Self.cachedCost
-        return run.recomputePerMille * factor / 1000 + (storage == .disk ? 30 : 0)
+        let blocks = run.streaming.map { $0.keepsBackwardOutput ? Self.chunkCost : Self.twiceCost } ?? 1000
+        return run.recomputePerMille * factor / 1000 * blocks / 1000 + (storage == .disk ? 30 : 0)
     }
 }

@@ -85,15 +85,16 @@ public struct Segmentation {
     private mutating func read() throws(VolumeError) -> CodeStore {
         let codes = try CodeStore(
             channels: headers.count, extent: plan.grid.extent, folder: folder, path: output)
+        let coding = InputCoding(model.file)
         for (channel, header) in headers.enumerated() {
             _ = progress("reading", Double(channel) / Double(headers.count))
             if plan.readsSlices {
                 try codes.fill(
-                    channel: channel, slices: header, grid: plan.grid, file: model.file, folder: folder ?? "",
+                    channel: channel, slices: header, grid: plan.grid, coding: coding, folder: folder ?? "",
                     warnings: &warnings)
             } else {
                 try codes.fill(
-                    channel: channel, from: header, grid: plan.grid, file: model.file, warnings: &warnings)
+                    channel: channel, from: header, grid: plan.grid, coding: coding, warnings: &warnings)
             }
         }
         return codes

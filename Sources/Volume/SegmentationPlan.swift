@@ -6,7 +6,7 @@ import Ops
 /// The memory of a whole `segment` run, known before a voxel is read.
 public struct SegmentationPlan: Sendable {
     /// Where input codes and labels of the whole volume are kept.
-    public enum Storage: String, Sendable {
+    public enum Storage: String, Sendable, CaseIterable {
         case memory
         /// In nameless files beside the output.
         case disk
@@ -37,11 +37,13 @@ public struct SegmentationPlan: Sendable {
 
     public init(
         model: MappedModel, headers: [NIfTIHeader], mode: ExecutionMode, threads: Int, tile: Extent? = nil,
-        storage: Storage = .memory
+        storage: Storage = .memory, streaming: BlockStreaming? = nil
     ) throws {
         let file = model.file
         grid = try ModelGrid(headers[0], file)
-        run = try RunPlan(file: file, volume: grid.extent, mode: mode, threads: threads, tile: tile)
+        run = try RunPlan(
+            file: file, volume: grid.extent, mode: mode, threads: threads, tile: tile,
+            streaming: streaming)
         self.storage = storage
         readsSlices = storage == .disk && !grid.grid.interpolates
         labelBytes = Argmax(classes: file.classCount).labelBytes
@@ -62,6 +64,9 @@ public struct SegmentationPlan: Sendable {
         case .tiles: parts.append("of \(run.tile.depth) x \(run.tile.height) x \(run.tile.width)")
         case .windows where run.tileCount > 1: parts.append("in \(run.tileCount) strips")
         case .windows: break
+        }
+        if let streaming = run.streaming {
+            parts.append("with blocks in chunks of \(streaming.chunk)\(streaming.keepsBackwardOutput ? "" : ", twice")")
         }
         if storage == .disk { parts.append("on disk") }
         return parts.joined(separator: " ")

@@ -53,7 +53,7 @@ struct Convert: ParsableCommand {
         guard calibrate.count % channels == 0 else {
             throw CommandError(.usage, "--calibrate: \(calibrate.count) files for a network of \(channels) channels")
         }
-        var first: FloatTensor?
+        var first: [FloatTensor] = []
         let cases = calibrate.count / channels
         for index in 0..<cases {
             let paths = Array(calibrate[(index * channels)..<((index + 1) * channels)])
@@ -61,13 +61,16 @@ struct Convert: ParsableCommand {
             Terminal.warn(input.warnings)
             let patches = Patches(input.tensor, graph: loaded.graph, config: loaded.config).tensors
             for patch in patches { converter.calibrate(patch, volume: index + 1, of: cases) }
-            if index == 0 { first = patches[0] }
+            if index == 0 { first = Array(patches.prefix(Self.samples)) }
         }
-        try finish(loaded, converter, first!, progress)
+        try finish(loaded, converter, first, progress)
     }
 
+    /// Patches of the first volume on which the bias is corrected.
+    private static let samples = 4
+
     private func finish(
-        _ loaded: NetworkSource.Loaded, _ converter: Converter, _ sample: FloatTensor, _ progress: Progress
+        _ loaded: NetworkSource.Loaded, _ converter: Converter, _ samples: [FloatTensor], _ progress: Progress
     ) throws {
         let model: LoweredModel
         do throws(QuantizeError) {
@@ -75,11 +78,11 @@ struct Convert: ParsableCommand {
                 config: loaded.config, classes: loaded.graph.classCount, inputChannels: loaded.graph.inputChannels,
                 provenance: provenance(loaded))
             model = try converter.convert(
-                inputCoding: .input(loaded.config.normalization), metadata: metadata, sample: sample)
+                inputCoding: .input(loaded.config.normalization), metadata: metadata, samples: samples)
         } catch {
             throw CommandError(.badModel, "\(source.checkpoint): \(error)")
         }
-        let comparison = try converter.compare(model, sample)
+        let comparison = try converter.compare(model, samples[0])
         progress.finish()
         if let check, comparison.agreement < check {
             throw CommandError(

@@ -35,6 +35,8 @@ struct Segment: ParsableCommand {
         help: """
             Cut instead of those that are tried: ROWSxCOLUMNS for lines, DEPTHxROWSxCOLUMNS for tiles, ROWS for windows.
             """) var tile: TileSize?
+    @Option(help: "memory or disk: where codes and labels wait (default: memory, or disk when that does not fit).")
+    var storage: SegmentationPlan.Storage?
     @Flag(help: "Replace an existing output.") var overwrite = false
     @Option(help: "Write a report of the run as JSON.") var json: String?
     @Option(help: "Write voxels and volume of every label as CSV.") var stats: String?
@@ -60,7 +62,7 @@ struct Segment: ParsableCommand {
         let headers = try channelHeaders(mapped.file)
         Terminal.warn(headers.flatMap(\.warnings))
         Terminal.warn(try GridCheck.check(headers, affineMatters: true))
-        let search = PlanSearch(model: mapped, headers: headers, threads: threads)
+        let search = PlanSearch(model: mapped, headers: headers, threads: threads, storage: storage)
         if dryRun { print(PlanText.modes(search, estimate: nil) + "\n") }
         let plan: SegmentationPlan
         do {

@@ -39,9 +39,10 @@ import Testing
             let isMeshNet = !name.hasPrefix("kmamba")
             let folder = isMeshNet ? Shared.path("meshnet/\(name)") : "\(Shared.packageRoot)/Tools/models/\(name)"
             let weights = isMeshNet ? "model.pth" : "model.safetensors"
-            let image = try scratch.write(TestFiles.volume(64), "calibration.nii")
             let path = scratch.file("\(name).mkq")
-            let channels = isMeshNet ? [image] : [image, image, image, image]
+            let channels = try (0..<(isMeshNet ? 1 : 4)).map {
+                try scratch.write(BudgetTests.ball([64, 64, 64], channel: $0), "calibration\($0).nii")
+            }
             let run = try Tool.run(
                 "mkquant",
                 [
@@ -109,15 +110,28 @@ import Testing
     private func images(_ row: Row, _ scratch: Scratch) throws -> [String] {
         if row.channels == 1 { return [Shared.path("mri/t1_crop.nii.gz")] }
         return try (0..<row.channels).flatMap { channel in
-            let count = row.volume.reduce(1, *)
-            let voxels = (0..<count).map { index in
-                let (x, y, z) = (index % 240 - 120, index / 240 % 240 - 120, index / 57600 - 77)
-                let distance = x * x + y * y + z * z
-                return distance > 9000 ? 0 : UInt8(truncatingIfNeeded: 60 + (distance >> 6) * (channel + 1) + index % 7)
-            }
-            let path = try scratch.write(TestFiles.nifti(voxels, dims: row.volume), "channel\(channel).nii")
+            let path = try scratch.write(Self.ball(row.volume, channel: channel), "channel\(channel).nii")
             return ["-i", "\(["t1", "t1ce", "t2", "flair"][channel])=\(path)"]
         }
+    }
+
+    /// Shells around the middle, another contrast in each channel; nothing outside.
+    static func ball(_ dims: [Int], channel: Int) -> [UInt8] {
+        let middle = dims.map { $0 / 2 }
+        let radius = dims.min()! * 6 / 13
+        var voxels: [UInt8] = []
+        voxels.reserveCapacity(dims.reduce(1, *))
+        for z in 0..<dims[2] {
+            for y in 0..<dims[1] {
+                for x in 0..<dims[0] {
+                    let (dx, dy, dz) = (x - middle[0], y - middle[1], z - middle[2])
+                    let distance = dx * dx + dy * dy + dz * dz
+                    let shell = (distance >> 6) * (channel + 1) + (x * 7 + y * 3 + z * 5) % 11
+                    voxels.append(distance > radius * radius ? 0 : UInt8(truncatingIfNeeded: 60 + shell))
+                }
+            }
+        }
+        return TestFiles.nifti(voxels, dims: dims)
     }
 
     private func labels(_ model: String, _ images: [String], limit: String?, _ scratch: Scratch) throws -> Data {

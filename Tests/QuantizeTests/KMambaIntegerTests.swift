@@ -27,7 +27,7 @@ import Testing
         converter.calibrate(input, volume: 1, of: 1)
         let metadata = try Metadata.builder(
             config: network.config, classes: 3, inputChannels: 2, provenance: [])
-        let model = try converter.convert(inputCoding: nil, metadata: metadata, sample: input)
+        let model = try converter.convert(inputCoding: nil, metadata: metadata, samples: [input])
         return Tiny(converter: converter, input: input, model: model)
     }
 

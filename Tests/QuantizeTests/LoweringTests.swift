@@ -37,8 +37,10 @@ import Testing
         let config = try ModelConfig(json: Array(Self.config.utf8), path: "test", fallbackName: "test")
         let metadata = try Metadata.builder(
             config: config, classes: graph.classCount, inputChannels: graph.inputChannels, provenance: [("a", "b")])
-        let model = try converter.convert(inputCoding: .input(config.normalization), metadata: metadata, sample: sample)
-        let again = try converter.convert(inputCoding: .input(config.normalization), metadata: metadata, sample: sample)
+        let model = try converter.convert(
+            inputCoding: .input(config.normalization), metadata: metadata, samples: [sample])
+        let again = try converter.convert(
+            inputCoding: .input(config.normalization), metadata: metadata, samples: [sample])
         #expect(model.bytes == again.bytes, "conversion of the same input is byte-identical")
         return try converter.compare(model, sample)
     }

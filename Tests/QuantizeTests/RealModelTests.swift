@@ -34,7 +34,7 @@ struct RealModelTests {
         let model = try converter.convert(
             inputCoding: .input(config.normalization),
             metadata: Metadata.builder(
-                config: config, classes: graph.classCount, inputChannels: 1, provenance: []), sample: sample)
+                config: config, classes: graph.classCount, inputChannels: 1, provenance: []), samples: [sample])
         let comparison = try converter.compare(model, sample)
         let reference = try VoxelVolume.read(path: Shared.path("meshnet/reference/\(name)_t1_crop_c96.nii.gz")).labels()
         return Result(

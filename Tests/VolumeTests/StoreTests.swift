@@ -1,0 +1,121 @@
+import Foundation
+import MKRuntime
+import Ops
+import Testing
+
+@testable import Volume
+
+/// Codes and labels that wait on disk, and images read slice by slice, against the whole volume in memory.
+@Suite struct StoreTests {
+    /// The 48 orders and directions of three axes.
+    static let orientations: [String] = AxisMap.permutations.flatMap { order in
+        (0..<8).map { signs in
+            String(
+                order.enumerated().map { index, world in
+                    Array(["RL", "AP", "SI"][world])[signs >> index & 1]
+                })
+        }
+    }
+
+    private func header(_ folder: TemporaryFolder, _ type: VoxelType, seed: UInt64) throws -> NIfTIHeader {
+        var random = TestRandom(state: seed)
+        var file = NIfTIBytes(dim: [3, 5, 6, 7, 1, 1, 1, 1], datatype: type.rawValue, slope: -0.5, inter: 3)
+        file.values = StatisticsTests.values(type.rawValue, file.count, &random)
+        return try NIfTIHeader.read(path: folder.write("image.nii", file.file()))
+    }
+
+    private func codes(_ store: CodeStore, _ extent: Extent) -> [UInt8] {
+        var all = [UInt8](repeating: 0, count: extent.voxels)
+        all.withUnsafeMutableBufferPointer { all in
+            for z in 0..<extent.depth {
+                // In two parts, as tiles ask for them.
+                let half = extent.height / 2
+                for rows in [0..<half, half..<extent.height] where !rows.isEmpty {
+                    let start = (z * extent.height + rows.lowerBound) * extent.width
+                    #expect(store.read(channel: 0, z: z, rows: rows, into: all.baseAddress! + start))
+                }
+            }
+        }
+        return all
+    }
+
+    @Test(arguments: [VoxelType.uint8, .int16, .float32, .float64, .int64])
+    func slicesGiveTheCodesOfTheVolume(_ type: VoxelType) throws {
+        let folder = TemporaryFolder()
+        let header = try header(folder, type, seed: UInt64(type.rawValue))
+        let rules: [Normalization] = [
+            .none, .quantile(low: 0.02, high: 0.98, epsilon: 0.001), .minMax, .zScore(nonzeroOnly: true, clip: 4),
+        ]
+        for (index, orientation) in Self.orientations.enumerated() {
+            let map = try #require(AxisMap(stored: header.axisCodes, model: orientation))
+            // The image's own size, and whole-voxel pad and crop.
+            for size in [GridSize(0, 0, 0), GridSize(8, 4, 9)] {
+                let grid = ModelGrid(
+                    axisMap: map,
+                    grid: try GridMap(
+                        path: "x", inputSize: map.modelSize(of: header.dims),
+                        inputSpacing: map.modelSpacing(of: header.spacing), modelSize: size),
+                    normalization: rules[index % 4])
+                let coding = InputCoding(scale: 0.01, zeroPoint: 31)
+                func store(_ folder: String?) throws -> CodeStore {
+                    try CodeStore(channels: 1, extent: grid.extent, folder: folder, path: "out")
+                }
+                var warnings: [String] = []
+                let expected = try store(nil)
+                try expected.fill(channel: 0, from: header, grid: grid, coding: coding, warnings: &warnings)
+                let onDisk = try store(folder.path)
+                try onDisk.fill(channel: 0, from: header, grid: grid, coding: coding, warnings: &warnings)
+                let bySlices = try store(folder.path)
+                try bySlices.fill(
+                    channel: 0, slices: header, grid: grid, coding: coding, folder: folder.path, warnings: &warnings)
+                let all = codes(expected, grid.extent)
+                #expect(Set(all).count > 1)
+                #expect(codes(onDisk, grid.extent) == all)
+                #expect(codes(bySlices, grid.extent) == all, "\(orientation), \(size)")
+            }
+        }
+        // Nameless files leave no trace.
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["image.nii"])
+    }
+
+    /// Labels delivered in tiles come back as those of the whole map, also where stored slices share a model plane.
+    @Test(arguments: [1.0, 1.6]) func labelsComeBackFromDisk(_ spacing: Double) throws {
+        let folder = TemporaryFolder()
+        let header = try header(folder, .uint8, seed: 5)
+        for orientation in Self.orientations {
+            let map = try #require(AxisMap(stored: header.axisCodes, model: orientation))
+            let grid = ModelGrid(
+                axisMap: map,
+                grid: try GridMap(
+                    path: "x", inputSize: map.modelSize(of: header.dims),
+                    inputSpacing: map.modelSpacing(of: header.spacing),
+                    modelSpacing: map.modelSpacing(of: header.spacing) * spacing), normalization: .none)
+            let extent = grid.extent
+            let labels = (0..<extent.voxels).map { UInt16(truncatingIfNeeded: $0 &* 37 % 1000) }
+            let expected = LabelReturn(axisMap: map, grid: grid.grid).labels(from: labels)
+            for place in [nil, folder.path] {
+                let store = try LabelStore(grid, labelBytes: 2, folder: place, path: "out")
+                deliver(labels, extent, store)
+                var found: [UInt16] = []
+                try store.forEachSlice(UInt16.self) { k, slice throws(VolumeError) in
+                    #expect(found.count == k * header.dims.x * header.dims.y)
+                    for index in 0..<slice.count { found.append(slice[index]) }
+                }
+                #expect(found == expected, "\(orientation)")
+            }
+        }
+    }
+
+    private func deliver(_ labels: [UInt16], _ extent: Extent, _ store: LabelStore) {
+        for z in (0..<extent.depth).reversed() {
+            for x in [0..<(extent.width / 2), (extent.width / 2)..<extent.width] where !x.isEmpty {
+                let part = (0..<extent.height).flatMap { y in
+                    x.map { labels[(z * extent.height + y) * extent.width + $0] }
+                }
+                part.withUnsafeBytes {
+                    #expect(store.take(LabelSlice(z: z, y: 0..<extent.height, x: x, labels: $0)))
+                }
+            }
+        }
+    }
+}
