@@ -128,6 +128,9 @@ extension OpValidator {
         let table = file.section(.tables).slice(Int(op.tableOffset), scan.tableBytes)
         for i in 0..<Scan.softplusEntries {
             try require(table.u32(4 * i) <= 1 << 31, .badValue, "softplus", Int(table.u32(4 * i)), 1 << 31)
+            // The product with 7 bits of the code must stay in 32.
+            let rise = i == 0 ? 0 : Int(table.u32(4 * i)) - Int(table.u32(4 * i - 4))
+            try require((0..<(1 << 25)).contains(rise), .badValue, "softplus step", rise, 1 << 25)
         }
         for group in 0..<scan.groups {
             let at = Scan.groupOffset(group, groupBytes: scan.groupBytes)

@@ -9,13 +9,14 @@ import Testing
 enum GoldenKernels {
     static let all: [String: @Sendable (GoldenCase, ISA) throws -> [Int]] = [
         "add": add, "add_wide": addWide, "argmax": argmax, "concat": concat, "conv3d": conv3D,
-        "depth_to_space": depthToSpace, "depthwise": depthwise, "gate": gate, "kan_basis": kanBasis,
-        "layer_norm": layerNorm, "lookup": lookup, "narrow": narrow, "norm": norm, "norm_scale": normScale,
-        "requantize": requantize, "token_conv": tokenConv,
+        "decay_weight": decayWeight, "depth_to_space": depthToSpace, "depthwise": depthwise, "gate": gate,
+        "kan_basis": kanBasis, "layer_norm": layerNorm, "lookup": lookup, "lookup_wide": lookupWide,
+        "narrow": narrow, "norm": norm, "norm_scale": normScale, "requantize": requantize, "scan": scan,
+        "token_conv": tokenConv,
     ]
 
     /// The codes of `tensor`, whose surroundings a kernel must have left alone.
-    private static func codes(_ tensor: TestTensor, _ test: GoldenCase) -> [Int] {
+    static func codes(_ tensor: TestTensor, _ test: GoldenCase) -> [Int] {
         #expect(tensor.guardsIntact, "\(test.name) wrote outside")
         var result: [Int] = []
         forEachVoxel(tensor.layout) { result.append(tensor[$0, $1, $2, $3]) }
@@ -97,7 +98,7 @@ enum GoldenKernels {
         let conv = TokenConv(
             channels: shape[0], taps: shape[1], isReversed: try test.number("is_reversed") != 0,
             inputZeroPoint: try test.number("input_zero_point"),
-            outputZeroPoint: try test.number("output_zero_point"))
+            outputZeroPoint: try test.number("output_zero_point"), outputElement: output.layout.element)
         let input = try test.input(zeroPoint: conv.inputZeroPoint)
         let weights = blocked(
             try test.values("weights"), taps: conv.taps, bytes: conv.weightBytes, index: conv.weightIndex)
@@ -169,6 +170,14 @@ extension GoldenKernels {
             isa: isa, table: try test.values("table"), input: input.base, inputLayout: input.layout,
             output: output.base,
             outputLayout: output.layout, zeroPoint: 0, rows: 0..<output.layout.extent.rows)
+        return codes(output, test)
+    }
+
+    private static func lookupWide(_ test: GoldenCase, _ isa: ISA) throws -> [Int] {
+        let (input, output) = try (test.input(), test.output())
+        LookupWide().run(
+            isa: isa, table: try test.values("table"), input: input.base, inputLayout: input.layout,
+            output: output.base, outputLayout: output.layout, zeroPoint: 0, rows: 0..<output.layout.extent.rows)
         return codes(output, test)
     }
 

@@ -22,6 +22,8 @@ public enum TestModels {
         public var scheme = WindowScheme.monai
         /// No padding: every 3³ convolution eats `dilation` voxels on each side.
         public var valid = false
+        /// Constants of a scan (`Ops.Scan`) of two states over as many channels as classes, whose output is the scores.
+        public var scanTable: [UInt32]?
         /// A normalization over the volume after each hidden convolution.
         public var norm = false
         public var seed: UInt64 = 1
@@ -202,10 +204,30 @@ public enum TestModels {
             return output
         }
 
+        private mutating func scan(_ input: UInt32, _ channels: Int, _ table: [UInt32]) -> UInt32 {
+            let states = 2
+            let inputs = [("x", options.classes, false), ("step", options.classes, true), ("bc", 2 * states, true)].map
+            {
+                conv($0.0, from: input, channels, to: $0.1, kernel: 1, dilation: 1, zeroPoint: 0, wide: $0.2)
+            }
+            let output = tensor("scan.out", channels: options.classes, zeroPoint: 0, storage: .i16)
+            var op = OpRecord()
+            op.kind = .scan
+            op.multiplierA = Int64(states)
+            builder.addOp(
+                op, name: "scan", inputs: inputs, output: output,
+                table: table.flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> UInt32(8 * $0)) } },
+                tableAlignment: 64)
+            builder.require(feature: "scan")
+            return output
+        }
+
         private mutating func head(_ input: UInt32, _ channels: Int) {
-            let scores = conv(
-                "head", from: input, channels, to: options.classes, kernel: options.headKernel, dilation: 1,
-                zeroPoint: 0, wide: true)
+            let scores =
+                options.scanTable.map { scan(input, channels, $0) }
+                ?? conv(
+                    "head", from: input, channels, to: options.classes, kernel: options.headKernel, dilation: 1,
+                    zeroPoint: 0, wide: true)
             let labels = tensor("labels", channels: 1, zeroPoint: 0, storage: .labels)
             builder.record.labelTensor = labels
             var op = OpRecord()

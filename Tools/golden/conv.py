@@ -43,16 +43,17 @@ def depthwise(input, weights, bias, multiplier, shift, *, input_zero_point, outp
                       is_rectified=is_rectified)
 
 
-def token_conv(input, weights, bias, multiplier, shift, *, input_zero_point, output_zero_point, is_reversed):
+def token_conv(input, weights, bias, multiplier, shift, *, input_zero_point, output_zero_point, output_bits,
+               is_reversed):
     """Along the sequence t of all voxels, width fastest; reversed is the same on the sequence read from its end:
 
         acc[c,t] = bias[c] + Σ_k w[c,k] · input[c, t - (K-1) + k]        reversed: input[c, t + (K-1) - k]
 
-    input [C, D, H, W] u8, weights [C, K], K in 1 ... 16 -> u8."""
+    input [C, D, H, W] u8, weights [C, K], K in 1 ... 16 -> u8 or i16."""
     count = weights.shape[1]
     direction = -1 if is_reversed else 1
     tokens = input.reshape(len(input), -1).astype(np.int64)[:, ::direction]
     history = np.pad(tokens, [(0, 0), (count - 1, 0)], constant_values=input_zero_point)
     sums = sum(weights[:, k, None] * history[:, k:k + tokens.shape[1]] for k in range(count))
     accumulator = per_channel(bias) + sums[:, ::direction].reshape(input.shape)
-    return requantize(accumulator, multiplier, shift, zero_point=output_zero_point, output_bits=8)
+    return requantize(accumulator, multiplier, shift, zero_point=output_zero_point, output_bits=output_bits)

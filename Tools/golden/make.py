@@ -11,15 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from . import conv, fixed, norm, pointwise
-from .cases import conv as conv_cases, norm as norm_cases, pointwise as pointwise_cases
+from . import conv, fixed, norm, pointwise, scan
+from .cases import conv as conv_cases, norm as norm_cases, pointwise as pointwise_cases, scan as scan_cases
 
 # The model and the cases of an op have its name.
 MODULES = [
     ("conv3d depthwise token_conv", conv, conv_cases),
     ("requantize", fixed, pointwise_cases),
-    ("add add_wide argmax concat depth_to_space gate kan_basis lookup", pointwise, pointwise_cases),
+    ("add add_wide argmax concat depth_to_space gate kan_basis lookup lookup_wide", pointwise, pointwise_cases),
     ("layer_norm narrow norm norm_scale", norm, norm_cases),
+    ("decay_weight scan", scan, scan_cases),
 ]
 TYPES = {"uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32", "int32": "I32", "int64": "I64"}
 

@@ -26,6 +26,11 @@ def lookup(input, table):
     return table[input]
 
 
+def lookup_wide(input, table):
+    """y = table[(x + 2^15) >> 4]: i16, table u8 [4096] -> u8."""
+    return table[(input.astype(np.int64) + 2**15) >> 4]
+
+
 def kan_basis(input, table):
     """y[c·K + k] = table[x[c], k]: u8 [C, D, H, W], table [256, K] -> [C·K, D, H, W]."""
     return np.moveaxis(table[input], -1, 1).reshape(-1, *input.shape[1:])

@@ -2,19 +2,19 @@
 
     python train_kmamba.py --config configs/nano-t1.json --data FOLDER --validate t1_crop \\
         --minutes 60 --state state.pt --output ../models/kmamba-nano
+    python train_kmamba.py ... --steps 500           # as long as it takes: what fair comparisons need
     python train_kmamba.py ... --minutes 0           # scores the stored weights on the whole held-out head
 
 FOLDER holds train/NAME_conformed.nii.gz, train/NAME_labels18.nii.gz and mri/t1_crop.nii.gz.
 """
 import argparse
-import json
 import os
 import time
 
 import numpy as np
 import torch
 
-from kmamba.config import load_config
+from kmamba.config import load_config, load_setup
 from kmamba.export import QUANTILE, export, load_model
 from kmamba.generator import load_head, training_crop
 from kmamba.loss import LossConfig, total_loss
@@ -51,6 +51,18 @@ class Run:
             torch.save({"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
                         "history": self.history, "spent": self.spent}, self.options.state + ".new")
             os.replace(self.options.state + ".new", self.options.state)
+
+    def share(self):
+        """How much of the training is over, 0 ... 1 and more."""
+        if self.options.steps:
+            return self.step / self.options.steps
+        return self.spent / (self.options.minutes * 60)
+
+    def next_checkpoint(self):
+        """The share at which the next score and checkpoint are due."""
+        if self.options.steps:
+            return min(1, self.share() + 0.25)
+        return min(1, self.share() + self.options.every / self.options.minutes)
 
     def set_rate(self, share):
         warm = min(1, (self.step + 1) / 30)
@@ -105,21 +117,21 @@ def report(scores, step):
 
 
 def train(run):
-    options, limit = run.options, run.options.minutes * 60
+    options = run.options
     names = [name for name in run.setup["heads"] if name != options.validate]
     heads = [open_head(options, run.setup, name) for name in names]
     heads += [open_head(options, run.setup, name, neck) for neck in range(run.setup.get("necks", 0)) for name in names]
     cases = held_out(options, run.setup, run.net.config.patch) if options.validate else []
-    last, next_check = time.time(), run.spent + options.every * 60
-    while run.spent < limit:
-        run.one_step(heads, run.spent / limit)
+    last, next_check = time.time(), run.next_checkpoint()
+    while run.share() < 1:
+        run.one_step(heads, run.share())
         now = time.time()
         run.spent, last = run.spent + now - last, now
         if run.step % 20 == 0:
             recent = np.mean(run.history["loss"][-20:])
             print(f"step {run.step} {run.spent / 60:.1f} min loss {recent:.4f}", flush=True)
-        if run.spent >= next_check or run.spent >= limit:
-            next_check = run.spent + options.every * 60
+        if run.share() >= next_check:
+            next_check = run.next_checkpoint()
             run.save()
             if cases:
                 scores = score(run.net, cases, 0.25)
@@ -163,6 +175,7 @@ def arguments():
     parser.add_argument("--state", help="checkpoint to go on from and to write to")
     parser.add_argument("--resume", help="checkpoint to go on from, if it is another file")
     parser.add_argument("--minutes", type=float, default=60, help="length of training; the rate follows it")
+    parser.add_argument("--steps", type=int, help="length of training in steps instead, with four checkpoints")
     parser.add_argument("--every", type=float, default=5, help="minutes between two checkpoints")
     parser.add_argument("--box", action="store_true", help="score only the box around the labels")
     parser.add_argument("--seed", type=int, default=1)
@@ -173,10 +186,9 @@ def arguments():
 def main():
     options = arguments()
     torch.set_num_threads(options.threads)
-    with open(options.config) as file:
-        setup = json.load(file)
+    setup = load_setup(options.config)
     os.makedirs(options.output, exist_ok=True)
-    if options.minutes > 0:
+    if options.steps or options.minutes > 0:
         train(Run(options, setup))
     else:
         score_stored(options, setup)

@@ -31,7 +31,8 @@ def depthwise(rng, index):
 
 
 def token_conv(rng, index):
+    bits = (8, 8, 16, 16)[index % 4]
     weights = draw.weights(rng, (rng.integers(1, 10), rng.integers(1, 17)))
     return {"input": draw.codes(rng, (len(weights), *draw.extent(rng, 250)), 8), "weights": weights,
-            **draw.channels(rng, weights, 8), "input_zero_point": draw.zero_point(rng),
-            "output_zero_point": draw.zero_point(rng), "is_reversed": index % 2}
+            **draw.channels(rng, weights, bits), "input_zero_point": draw.zero_point(rng),
+            "output_zero_point": draw.zero_point(rng) if bits == 8 else 0, "output_bits": bits, "is_reversed": index % 2}

@@ -1,12 +1,18 @@
-"""Self-checks of the network's parts:  python -m kmamba.check   (in Tools/train)"""
+"""Self-checks of the network's parts, and of fake quantization against the integer models of Tools/golden:  python -m kmamba.check   (in Tools/train)"""
+import sys
+from pathlib import Path
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.interpolate import BSpline
 
 from .config import Config, load_config
 from .kan import spline_basis, uniform_grid
 from .mixer import Mixer
 from .model import KMamba3D
+from .qat import FakeQuantized
+from .quantized import Coded, Site, codes_of, weight_codes, weight_scales
 from .scan import selective_scan, selective_scan_ref
 
 
@@ -125,9 +131,75 @@ def check_directions():
     assert torch.allclose(flipped.flip(0), torch.stack(direct), atol=1e-6)
 
 
+def requantizers(factors):
+    """`Requantizer.nearest`: multiplier below 2^31 and shift 33 ... 53 of each factor."""
+    shifts = [next(n for n in range(53, 32, -1) if round(f * 2.0 ** n) < 2 ** 31) for f in factors]
+    return np.array([round(f * 2.0 ** n) for f, n in zip(factors, shifts)]), np.array(shifts)
+
+
+def settled(kind, scales, zero=0, bits=8):
+    site = Site("fixed" if bits == 8 else kind, scales=torch.tensor(scales, dtype=torch.float64), zero=zero, bits=bits)
+    site.energy = torch.ones(len(scales), dtype=torch.float64)
+    return site
+
+
+def check_quantized():
+    """What fake quantization computes in floating point is, code for code, what the integer models compute (Tools/golden)."""
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    from golden import conv as golden_conv, pointwise as golden
+    rng = np.random.default_rng(3)
+    fake = FakeQuantized(KMamba3D(Config(dims=[4] * 4, aux_heads=[], patch=16)).eval())
+    for bits in (8, 16):
+        # A convolution of bytes with a scale per channel, to bytes with a zero point or to 16 bits.
+        input_scales, zero = rng.uniform(0.005, 0.05, 6), 128
+        codes = rng.integers(0, 256, (6, 5, 6, 7))
+        source = Coded(torch.from_numpy((codes - zero) * input_scales[:, None, None, None])[None],
+                       torch.from_numpy(input_scales), torch.from_numpy(((codes - zero) ** 2.0).mean((1, 2, 3))))
+        module = torch.nn.Conv3d(6, 5, 3, padding=1).double()
+        with torch.no_grad():
+            y = fake.conv(f"conv{bits}", module, source)
+            _, unit = fake.weights(f"conv{bits}", module.weight, source)
+        folded = module.weight.detach().flatten(1) * source.scales.repeat_interleave(27)
+        weights = weight_codes(folded, weight_scales(folded, source.energy.repeat_interleave(27))).numpy().astype(np.int64)
+        out_zero = 100 if bits == 8 else 0
+        out = settled("wide", [y.abs().max().item() / (100 if bits == 8 else 30000)], out_zero, bits)
+        multiplier, shift = requantizers((unit / out.scales).tolist())
+        bias = np.floor((module.bias.detach() / unit).numpy() + 0.5).astype(np.int64) - zero * weights.sum(1)
+        expected = golden_conv.conv3d(
+            codes.astype(np.uint8), weights.reshape(module.weight.shape).astype(np.int8), bias, multiplier, shift, stride=1,
+            dilation=(1, 1, 1), padding=(1, 1, 1), input_zero_point=zero, output_zero_point=out_zero, output_bits=bits)
+        coded = out.coded(y, 1).values[0]
+        found = (coded / out.scales).round().numpy().astype(np.int64) + out_zero
+        assert len(np.unique(found)) > 50 and np.array_equal(found, expected), (bits, np.abs(found - expected).max())
+    # An activation by table of 4096 entries.
+    scale, out = torch.tensor([4e-4], dtype=torch.float64), settled("tensor", [0.03], 20)
+    fake.sites = {"silu.in": settled("wide", scale.tolist(), bits=16), "silu": out}
+    wide = rng.integers(-2 ** 15, 2 ** 15, (3, 2, 4, 9)).astype(np.int16)
+    middle = scale * (torch.arange(4096, dtype=torch.float64) * 16 - 2 ** 15 + 7.5)
+    table = codes_of(F.silu(middle), out.scales, 20, 0, 255).numpy().astype(np.uint8)
+    found = fake.table("silu", torch.from_numpy(wide)[None] * scale, F.silu, "tensor").values[0]
+    assert np.array_equal((found / out.scales).round().numpy() + 20, golden.lookup_wide(wide, table))
+    # The inputs of a spline layer.
+    fc, knots = fake.net.stages[2].blocks[0].kan.fc1.double(), rng.integers(0, 256, (1, 50, 4))
+    step = fc.limits[1] / 127
+    source = Coded(torch.from_numpy((knots - 128) * step), torch.tensor([step]), None)
+    seen = {}
+    fake.linear = lambda name, weight, bias, coded: seen.update(coded=coded)
+    fake.sites[".basis"] = settled("fixed", [2 / 3 / 255] * 8 + [(F.silu(torch.tensor(fc.limits[1])) + 0.278464543).item() / 255])
+    fake.sites[".basis"].scales = fake.sites[".basis"].scales.repeat(4)
+    fake.kan_linear("", fc, source)
+    values = np.arange(-128, 128) * step
+    basis = spline_basis(torch.from_numpy(values)[:, None], fc.grid[:1], 3)[:, 0].numpy()
+    silu = values / (1 + np.exp(-values)) + 0.27846454276107374
+    scales = fake.sites[".basis"].scales.numpy()[:9]
+    table = np.floor(np.concatenate([basis, silu[:, None]], 1) / scales + 0.5).clip(0, 255).astype(np.uint8)
+    expected = golden.kan_basis(knots[0].T[:, None, None].astype(np.uint8), table)[:, 0, 0].T
+    assert np.array_equal((seen["coded"].values[0].detach() / fake.sites[".basis"].scales).round().numpy(), expected)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for check in (check_scan, check_kan_basis, check_names, check_directions):
+    for check in (check_scan, check_kan_basis, check_names, check_directions, check_quantized):
         check()
         print(check.__name__, "ok")
     nano = KMamba3D(load_config("nano", aux_heads=[]))

@@ -1,6 +1,7 @@
 """Configuration of a KMamba-3D network; the same keys stand in model.json."""
 import json
 import math
+import os
 from dataclasses import asdict, dataclass, field
 
 
@@ -49,6 +50,25 @@ PRESETS = {
     "segmamba-width": {"dims": [48, 96, 192, 384], "depths": [2, 2, 2, 2], "d_state": 16, "stem_kernel": 7,
                        "full_width": 48, "scan_dirs": ["fwd", "bwd", "slice"]},
 }
+
+
+def load_setup(path):
+    """What to train, from a JSON file. With "base" it changes another file: dicts are merged, null takes a key away."""
+    with open(path) as file:
+        changes = json.load(file)
+    if "base" not in changes:
+        return changes
+    return merged(load_setup(os.path.join(os.path.dirname(path), changes.pop("base"))), changes)
+
+
+def merged(base, changes):
+    result = dict(base)
+    for key, value in changes.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(base[key], value) if isinstance(value, dict) and key in base else value
+    return result
 
 
 def load_config(source, **changes):
