@@ -142,12 +142,13 @@ public struct PlanText {
             arena \(plan.run.arenaBytes) bytes</text>
             """
         ]
+        let colours = ["#a6cee3", "#b2df8a", "#fb9a99", "#fdbf6f", "#cab2d6", "#ffff99", "#8dd3c7", "#d9d9d9"]
         for (index, buffer) in placed.enumerated() {
             let box = (x(buffer.first), y(buffer.offset), x(buffer.last + 1), y(buffer.offset + buffer.bytes))
             lines.append(
                 """
                 <rect x="\(number(box.0))" y="\(number(box.1))" width="\(number(box.2 - box.0))" \
-                height="\(number(box.3 - box.1))" fill="hsl(\(index * 47 % 360),55%,80%)" stroke="#555" stroke-width="0.5">\
+                height="\(number(box.3 - box.1))" fill="\(colours[index % colours.count])" stroke="#555" stroke-width="0.5">\
                 <title>\(escaped(name(buffer.use))): \(buffer.bytes) bytes at \(buffer.offset), \(buffer.first) to \(buffer.last)</title></rect>
                 """)
             if box.3 - box.1 > 12, box.2 - box.0 > 60 {
