@@ -63,7 +63,9 @@ struct Segment: ParsableCommand {
         Terminal.warn(headers.flatMap(\.warnings))
         Terminal.warn(try GridCheck.check(headers, affineMatters: true))
         let search = PlanSearch(model: mapped, headers: headers, threads: threads, storage: storage)
-        if dryRun { print(PlanText.modes(search, estimate: nil) + "\n") }
+        let trial = dryRun ? SpeedTrial(mapped, isa: isa, pool: ThreadPool(threads: threads)) : nil
+        let estimate: ((SegmentationPlan) -> Double)? = trial.map { trial in { trial.seconds($0) } }
+        if dryRun { print(PlanText.modes(search, estimate: estimate) + "\n") }
         let plan: SegmentationPlan
         do {
             plan = try search.choose(
@@ -72,7 +74,7 @@ struct Segment: ParsableCommand {
             throw CommandError(.overBudget, error.description)
         }
         if dryRun {
-            let text = PlanText(plan, mapped, limit: memory?.bytes)
+            let text = PlanText(plan, mapped, limit: memory?.bytes, estimate: estimate)
             print(text.text)
             if let svg { try WholeFile.write(Array(text.svg.utf8), to: svg, overwrite: overwrite) }
             return
