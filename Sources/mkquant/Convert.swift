@@ -2,6 +2,8 @@ import ArgumentParser
 import CommandSupport
 import FlatGraph
 import GraphIR
+import HostRuntime
+import MKRuntime
 import Quantize
 import Volume
 
@@ -95,6 +97,30 @@ struct Convert: ParsableCommand {
             model.bytes, to: output, overwrite: overwrite, inputs: [source.checkpoint, source.config] + calibrate)
         let table = LayerTable(graph: converter.graph, model: model, comparison: comparison)
         print(json ? table.json(output).text() : table.text(output))
+        if !json { printPlan() }
+    }
+
+    /// What the model needs on the volume it is made for, or on 256³ voxels.
+    private func printPlan() {
+        guard let mapped = try? MappedModel(path: output) else { return }
+        let record = mapped.file.record
+        let sizes = [Int(record.dims.0), Int(record.dims.1), Int(record.dims.2)].map { $0 > 0 ? $0 : 256 }
+        let codes = [record.orientation.0, record.orientation.1, record.orientation.2]
+        let spacing = [record.spacing.0, record.spacing.1, record.spacing.2].map { $0 > 0 ? Double($0) / 1000 : 1 }
+        let header = NIfTIHeader.imagined(
+            dims: GridSize(sizes[0], sizes[1], sizes[2]), spacing: SIMD3(spacing[0], spacing[1], spacing[2]),
+            axisCodes: String(decoding: codes, as: UTF8.self))
+        let headers = [NIfTIHeader](repeating: header, count: max(1, mapped.file.count(.channelNames)))
+        let plans = PlanSearch(model: mapped, headers: headers, threads: 1).table()
+        guard let fastest = plans.map(\.fastest).min(by: { $0.cost < $1.cost }),
+            let smallest = plans.map(\.smallest).min(by: { $0.totalBytes < $1.totalBytes })
+        else { return }
+        print(
+            """
+            on \(sizes.map(String.init).joined(separator: " x ")) voxels: \(Format.mebibytes(fastest.totalBytes)) \
+            (\(fastest.summary)), at the least \(Format.mebibytes(smallest.totalBytes)) (\(smallest.summary)); \
+            mkquant plan tells more
+            """)
     }
 
     /// No dates and no machine names: the same input gives the same bytes.

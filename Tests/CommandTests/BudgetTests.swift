@@ -82,6 +82,7 @@ import Testing
                 lines.append("  \(buffer["name"]!) \(buffer["bytes"]!)")
             }
         }
+        lines += try modes(models)
         let golden = URL(fileURLWithPath: "\(Shared.packageRoot)/Tests/Goldens/budget.txt")
         let mode = ProcessInfo.processInfo.environment["MKEDGE_BUDGET"]
         if mode == "write" { try Data((lines.joined(separator: "\n") + "\n").utf8).write(to: golden) }
@@ -90,6 +91,29 @@ import Testing
         // Line by line, so that the failure names the buffer that grew.
         for (found, line) in zip(lines, expected) { #expect(found == line) }
         #expect(lines.count == expected.count)
+    }
+
+    /// One line for each model, mode and volume, without a limit; modes that a model does not have are refused.
+    private func modes(_ models: Models) throws -> [String] {
+        var lines: [String] = []
+        for model in ["model5_gw_ae", "model21_104class", "mindgrab", "kmamba-tumour"] {
+            for volume in ["256x256x256", "240x240x155", "64x64x64"] {
+                for mode in ["whole", "lines", "tiles", "windows"] {
+                    let run = try Tool.run(
+                        "mkquant",
+                        ["plan", try models.path(model), "--volume", volume, "--mode", mode, "--no-time", "--json"])
+                    guard run.status == 0 else {
+                        lines.append("\(model) \(volume) \(mode): refused")
+                        continue
+                    }
+                    let plan = try JSONSerialization.jsonObject(with: Data(run.output.utf8)) as! [String: Any]
+                    lines.append(
+                        "\(model) \(volume) \(mode): \(plan["plan"]!), planned \(plan["planned_bytes"]!), "
+                            + "arena \(plan["arena_bytes"]!), lower bound \(plan["lower_bound_bytes"]!)")
+                }
+            }
+        }
+        return lines
     }
 
     /// Runs with the limit as the system's own limit for data as well. Exact modes must write the labels of the unlimited run.

@@ -12,7 +12,7 @@ row() {
     plan=$("$bin/mkrun" segment "$model" "$image" --dry-run "$@" 2>/dev/null) || return 0
     run=$("$bin/mkrun" segment "$model" "$image" -o "$out/labels.nii" --overwrite --quiet "$@" | tail -2)
     field() { printf '%s\n' "$plan" | sed -n "s/^$1 *//p" | head -1; }
-    echo "| $(field 'mode   ') | $(field computed | cut -d' ' -f1) | $(echo "$run" | sed -n 's/.*planned \([0-9.]*\) .*/\1/p') |" \
+    echo "| $(echo "$run" | sed -n 's/.*[0-9] s, \(.*\), [^,]*, [^,]*thread.*/\1/p') | $(field computed | cut -d' ' -f1) | $(echo "$run" | sed -n 's/.*planned \([0-9.]*\) .*/\1/p') |" \
         "$(echo "$run" | sed -n 's/.*resident \([0-9.]*\) .*/\1/p') | $(field time | cut -d' ' -f2) |" \
         "$(echo "$run" | sed -n 's/.*: \([0-9.]*\) s, .*/\1/p') |"
 }
