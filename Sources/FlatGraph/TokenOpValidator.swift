@@ -20,7 +20,7 @@ extension OpValidator {
         try requireSameShape(input(0))
         let channels = Int(output.channels)
         try requireTable(channels * 12, alignment: 4)
-        let table = file.section(.tables).slice(Int(op.tableOffset), channels * 12)
+        let table = file.section(.tables).slice(Int(clamping: op.tableOffset), channels * 12)
         for c in 0..<channels {
             try require((1...22).contains(table.i32(12 * c + 8)), .badValue, "shift", Int(table.i32(12 * c + 8)), 22)
             try require(
@@ -125,9 +125,11 @@ extension OpValidator {
         try require(Int(input(2).channels) == 2 * states, .badShape, "channels", Int(input(2).channels), 2 * states)
         let scan = file.scan(op)
         try requireTable(scan.tableBytes, alignment: 4)
-        let table = file.section(.tables).slice(Int(op.tableOffset), scan.tableBytes)
+        let table = file.section(.tables).slice(Int(clamping: op.tableOffset), scan.tableBytes)
         for i in 0..<Scan.softplusEntries {
-            try require(table.u32(4 * i) <= 1 << 31, .badValue, "softplus", Int(table.u32(4 * i)), 1 << 31)
+            try require(
+                table.u32(4 * i) <= 1 << 31, .badValue, "softplus", Int(clamping: table.u32(4 * i)),
+                Int(Int32.max))
         }
         for group in 0..<scan.groups {
             let at = Scan.groupOffset(group, groupBytes: scan.groupBytes)
@@ -159,7 +161,7 @@ extension OpValidator {
         try requireTable(Gate.tableBytes, alignment: 2)
         try requireChannels(Int(output.channels))
         for c in 0..<Int(output.channels) {
-            let channel = file.channel(Int(op.channelOffset) + c)
+            let channel = file.channel(Int(clamping: op.channelOffset) + c)
             try require(
                 channel.multiplier >= 0 && channel.reserved == 0 && channel.bias == 0, .badValue, "multiplier",
                 Int(channel.multiplier), 0)

@@ -32,7 +32,7 @@ extension RunPlan {
                         use: .scoreRows, bytes: BufferPlanner.aligned(row) * threads, first: step, last: step))
             }
             if mode == .windows {
-                let rows = strips.map(\.rows.count).max() ?? 0
+                let rows = strips.map { $0.rows.count }.max() ?? 0
                 let slab = file.classCount * extent.depth * rows * volume.width * 4
                 result.append(PlannedBuffer(use: .scoreSlab, bytes: slab, first: 0, last: last))
             }
@@ -49,8 +49,8 @@ extension RunPlan {
         private var labelArea: Int {
             switch mode {
             case .whole, .tiles: extent.height * extent.width
-            case .lines: lines!.tiles.map(\.box.area).max() ?? 0
-            case .windows: (strips.map(\.rows.count).max() ?? 0) * volume.width
+            case .lines: lines!.tiles.map { $0.box.area }.max() ?? 0
+            case .windows: (strips.map { $0.rows.count }.max() ?? 0) * volume.width
             }
         }
 
@@ -147,7 +147,7 @@ extension RunPlan {
 
     /// One stored slice: the largest of the stored tensors', so that a slice of one never reaches into another of the next.
     static func storedSliceBytes(_ file: ModelFile, _ layouts: [TensorLayout], _ lines: LinesPlan) -> Int {
-        lines.segments.compactMap(\.stored).map { storedSlice(layouts[$0]).byteCount }.max() ?? 0
+        lines.segments.compactMap { $0.stored }.map { storedSlice(layouts[$0]).byteCount }.max() ?? 0
     }
 
     /// A slice as it is stored: without padding.

@@ -71,7 +71,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
             let tensors = (0..<Int(op.operandCount)).map { file.operand(op, $0) }
             let layouts = tensors.map { plan.layouts[$0] }
             return Step(
-                op: op, conv: conv, concat: op.kind == .concat ? Concat(channels: layouts.map(\.channels)) : nil,
+                op: op, conv: conv, concat: op.kind == .concat ? Concat(channels: layouts.map { $0.channels }) : nil,
                 inputs: tensors.map(offset), inputLayouts: layouts, output: offset(Int(op.output)),
                 outputLayout: plan.layouts[Int(op.output)], scratch: plan.scratchOffset(index))
         }
