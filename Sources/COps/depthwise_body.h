@@ -40,19 +40,19 @@ MK_INLINE mkv_acc depthwise_load(depthwise_source s, ptrdiff_t at) {
 }
 
 // Adds four taps: acc[i] holds the quads of voxels i, i + 4, ...
-MK_INLINE void depthwise_four(const depthwise_source *sources, ptrdiff_t at, mkv_weight w, mkv_acc acc[4]) {
+MK_INLINE void depthwise_four(const depthwise_source *sources, ptrdiff_t at, mkv_tap_weight w, mkv_acc acc[4]) {
     mkv_acc x0 = depthwise_load(sources[0], at), x1 = depthwise_load(sources[1], at);
     mkv_acc x2 = depthwise_load(sources[2], at), x3 = depthwise_load(sources[3], at);
     mkv_acc low01 = mkv_zip8_low(x0, x1), high01 = mkv_zip8_high(x0, x1);
     mkv_acc low23 = mkv_zip8_low(x2, x3), high23 = mkv_zip8_high(x2, x3);
-    acc[0] = mkv_dot(acc[0], mkv_taps(mkv_zip16_low(low01, low23)), w);
-    acc[1] = mkv_dot(acc[1], mkv_taps(mkv_zip16_high(low01, low23)), w);
-    acc[2] = mkv_dot(acc[2], mkv_taps(mkv_zip16_low(high01, high23)), w);
-    acc[3] = mkv_dot(acc[3], mkv_taps(mkv_zip16_high(high01, high23)), w);
+    acc[0] = mkv_dot_taps(acc[0], mkv_taps(mkv_zip16_low(low01, low23)), w);
+    acc[1] = mkv_dot_taps(acc[1], mkv_taps(mkv_zip16_high(low01, low23)), w);
+    acc[2] = mkv_dot_taps(acc[2], mkv_taps(mkv_zip16_low(high01, high23)), w);
+    acc[3] = mkv_dot_taps(acc[3], mkv_taps(mkv_zip16_high(high01, high23)), w);
 }
 
 // Weights of up to four taps; those that do not exist are not read.
-MK_INLINE mkv_weight depthwise_weights(const int8_t *w, int32_t count) {
+MK_INLINE mkv_tap_weight depthwise_weights(const int8_t *w, int32_t count) {
     if (count >= 4) return mkv_tap_weights(w);
     int32_t taps[4] = { 0 };
     for (int32_t t = 0; t < count; t++) __builtin_memcpy(&taps[t], w + 4 * t, 4);

@@ -9,11 +9,14 @@
 #define MKV_TILE_MAX 3
 
 typedef __m256i mkv_acc;
+typedef mkv_acc mkv_sum;  // of a convolution, while it grows
 typedef struct { __m256i even, odd; } mkv_in;
 typedef struct { __m256i even, odd; } mkv_weight;
 typedef __m256i mkv_mask;
 typedef struct { __m256i multiplier, rounding; __m128i shift; } mkv_requant;
 
+#define MKV_END_OF_TAP
+#define MKV_KEEP(x)
 #define MKV static inline __attribute__((always_inline))
 
 MKV mkv_acc mkv_zero(void) { return _mm256_setzero_si256(); }
@@ -27,18 +30,24 @@ MKV mkv_in mkv_load_second(const uint8_t *p) {
     __m256 a = _mm256_loadu_ps((const float *)p), b = _mm256_loadu_ps((const float *)(p + 32));
     return mkv_split(_mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88)), 0xD8));
 }
-MKV mkv_weight mkv_weights(const int8_t *p) {
+// The weights of four output channels lie side by side; one channel's are taken at a time.
+typedef const int8_t *mkv_quad;
+MKV mkv_quad mkv_weight_quad(const int8_t *p) { return p; }
+MKV mkv_weight mkv_weights(mkv_quad quad, int i) {
     int32_t w;
-    __builtin_memcpy(&w, p, 4);
+    __builtin_memcpy(&w, quad + 4 * i, 4);
     __m256i x = _mm256_set1_epi32(w);
     mkv_weight r = { _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8), _mm256_srai_epi16(x, 8) };
     return r;
 }
 // Two products of 255·127 per lane stay far below 2^31; the sums wrap like the portable kernel's do.
-MKV mkv_acc mkv_dot(mkv_acc acc, mkv_in x, mkv_weight w) {
+MKV mkv_sum mkv_dot(mkv_sum acc, mkv_in x, mkv_weight w) {
     acc = _mm256_add_epi32(acc, _mm256_madd_epi16(x.even, w.even));
     return _mm256_add_epi32(acc, _mm256_madd_epi16(x.odd, w.odd));
 }
+
+MKV mkv_sum mkv_start(int32_t bias) { return mkv_broadcast(bias); }
+MKV mkv_acc mkv_total(mkv_sum sum) { return sum; }
 
 // As in vec_avx512vnni.h.
 MKV mkv_requant mkv_requantizer(int32_t multiplier, int32_t shift, int32_t zero_point) {

@@ -15,15 +15,17 @@ MKV mkv_acc mkv_zip16_low(mkv_acc a, mkv_acc b) { return _mm256_unpacklo_epi16(a
 MKV mkv_acc mkv_zip16_high(mkv_acc a, mkv_acc b) { return _mm256_unpackhi_epi16(a, b); }
 
 // Dot products over four taps.
+typedef mkv_weight mkv_tap_weight;
 MKV mkv_in mkv_taps(mkv_acc x) { return mkv_split(x); }
 // Weights [tap][channel] of four taps as [channel][tap], repeated.
-MKV mkv_weight mkv_tap_weights(const void *p) {
+MKV mkv_tap_weight mkv_tap_weights(const void *p) {
     const __m256i gather = _mm256_broadcastsi128_si256(
         _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
     __m256i x = _mm256_shuffle_epi8(mkv_repeat(p), gather);
     mkv_weight r = { _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8), _mm256_srai_epi16(x, 8) };
     return r;
 }
+MKV mkv_acc mkv_dot_taps(mkv_acc acc, mkv_in x, mkv_tap_weight w) { return mkv_dot(acc, x, w); }
 
 // Requantization with a scale per lane; shift is that of mkv_requantizer less 32.
 typedef struct { __m256i multiplier, rounding, shift; } mkv_requant4;

@@ -10,11 +10,14 @@
 #define MKV_TILE_MAX 6
 
 typedef __m512i mkv_acc;
+typedef mkv_acc mkv_sum;  // of a convolution, while it grows
 typedef __m512i mkv_in;
 typedef __m512i mkv_weight;
 typedef __mmask16 mkv_mask;
 typedef struct { __m512i multiplier, rounding; __m128i shift; } mkv_requant;
 
+#define MKV_END_OF_TAP
+#define MKV_KEEP(x)
 #define MKV static inline __attribute__((always_inline))
 
 MKV mkv_acc mkv_zero(void) { return _mm512_setzero_si512(); }
@@ -24,12 +27,18 @@ MKV mkv_in mkv_load_second(const uint8_t *p) {
     const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     return _mm512_permutex2var_epi32(_mm512_loadu_si512(p), even, _mm512_loadu_si512(p + 64));
 }
-MKV mkv_weight mkv_weights(const int8_t *p) {
+// The weights of four output channels lie side by side; one channel's are taken at a time.
+typedef const int8_t *mkv_quad;
+MKV mkv_quad mkv_weight_quad(const int8_t *p) { return p; }
+MKV mkv_weight mkv_weights(mkv_quad quad, int i) {
     int32_t w;
-    __builtin_memcpy(&w, p, 4);
+    __builtin_memcpy(&w, quad + 4 * i, 4);
     return _mm512_set1_epi32(w);
 }
-MKV mkv_acc mkv_dot(mkv_acc acc, mkv_in x, mkv_weight w) { return _mm512_dpbusd_epi32(acc, x, w); }
+MKV mkv_sum mkv_dot(mkv_sum acc, mkv_in x, mkv_weight w) { return _mm512_dpbusd_epi32(acc, x, w); }
+
+MKV mkv_sum mkv_start(int32_t bias) { return mkv_broadcast(bias); }
+MKV mkv_acc mkv_total(mkv_sum sum) { return sum; }
 
 // zeroPoint + ((acc·M + 2^(n-1)) >> n) for n in 33...53: the upper words of the even and odd products, merged; then the
 // rounding constant, a multiple of 2^32 like the zero point that rides along in it; then the rest of the shift. Every

@@ -11,12 +11,14 @@ MKV mkv_acc mkv_zip8_high(mkv_acc a, mkv_acc b) { return _mm512_unpackhi_epi8(a,
 MKV mkv_acc mkv_zip16_low(mkv_acc a, mkv_acc b) { return _mm512_unpacklo_epi16(a, b); }
 MKV mkv_acc mkv_zip16_high(mkv_acc a, mkv_acc b) { return _mm512_unpackhi_epi16(a, b); }
 
+typedef mkv_weight mkv_tap_weight;
 MKV mkv_in mkv_taps(mkv_acc x) { return x; }
-MKV mkv_weight mkv_tap_weights(const void *p) {
+MKV mkv_tap_weight mkv_tap_weights(const void *p) {
     const __m512i gather = _mm512_broadcast_i32x4(
         _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
     return _mm512_shuffle_epi8(mkv_repeat(p), gather);
 }
+MKV mkv_acc mkv_dot_taps(mkv_acc acc, mkv_in x, mkv_tap_weight w) { return mkv_dot(acc, x, w); }
 
 typedef struct { __m512i multiplier, rounding, shift; } mkv_requant4;
 MKV mkv_acc mkv_requantize4(mkv_acc acc, mkv_requant4 q) {

@@ -69,7 +69,7 @@ public struct ModelFile: Sendable {
     public func op(_ index: Int) -> OpRecord { OpRecord(section(.ops), index * OpRecord.size)! }
     public func label(_ index: Int) -> LabelRecord { LabelRecord(section(.labels), index * LabelRecord.size)! }
     public func operand(_ op: OpRecord, _ index: Int) -> Int {
-        Int(section(.operands).u32((Int(op.operandOffset) + index) * 4))
+        Int(clamping: section(.operands).u32((Int(op.operandOffset) + index) * 4))
     }
     public func scale(_ index: Int) -> Float { Float(bitPattern: section(.scales).u32(index * 4)) }
     public func stringBytes(_ ref: StringRef) -> ByteView {

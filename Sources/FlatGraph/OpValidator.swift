@@ -28,7 +28,7 @@ struct OpValidator {
         }
     }
 
-    var output: TensorRecord { file.tensor(Int(op.output)) }
+    var output: TensorRecord { file.tensor(Int(clamping: op.output)) }
     func input(_ i: Int) -> TensorRecord { file.tensor(file.operand(op, i)) }
 
     func require(
@@ -40,7 +40,8 @@ struct OpValidator {
     }
 
     func requireOperands(_ count: Int, storage: TensorRecord.Storage?) throws(ModelFileError) {
-        try require(Int(op.operandCount) == count, .badGraph, "operandCount", Int(op.operandCount), count)
+        try require(
+            Int(clamping: op.operandCount) == count, .badGraph, "operandCount", Int(clamping: op.operandCount), count)
         guard let storage else { return }
         for i in 0..<count {
             try require(
@@ -66,7 +67,7 @@ struct OpValidator {
     /// `bytes` of the tables section from the op's offset on.
     func requireTable(_ bytes: Int, alignment: Int) throws(ModelFileError) {
         let size = file.section(.tables).count
-        let offset = Int(op.tableOffset)
+        let offset = Int(clamping: op.tableOffset)
         try require(
             offset % alignment == 0 && bytes <= size && offset <= size - bytes, .indexOutOfRange, "tableOffset", offset,
             size)
@@ -87,6 +88,11 @@ struct OpValidator {
         }
         let conv = file.conv3D(op)
         try requireConvolved(conv)
+        // In 64 bits first: on a 32-bit processor the product of a damaged record's fields may not fit.
+        let words = Int64(conv.outGroups) * Int64(conv.inBlocks) * Int64(conv.taps) * 16
+        try require(
+            words <= Int64(file.section(.weights).count), .badShape, "weightsBytes",
+            Int(truncatingIfNeeded: op.weightsBytes), Int(clamping: words))
         try requireWeights(conv.weightBytes)
         try requireChannels(conv.outChannels)
         try checkChannels(conv, file.section(.weights).slice(Int(op.weightsOffset), conv.weightBytes))
@@ -124,13 +130,14 @@ struct OpValidator {
     func requireChannels(_ count: Int) throws(ModelFileError) {
         let channels = file.count(.channels)
         try require(
-            Int(op.channelOffset) <= channels && count <= channels - Int(op.channelOffset), .indexOutOfRange,
-            "channelOffset", Int(op.channelOffset), channels)
+            Int(clamping: op.channelOffset) <= channels && count <= channels - Int(clamping: op.channelOffset),
+            .indexOutOfRange,
+            "channelOffset", Int(clamping: op.channelOffset), channels)
     }
 
     /// Ranges of one channel's requantizer, and |bias| + 255 · Σ|w| < 2^31.
     func checkChannel(_ o: Int, magnitude: Int64) throws(ModelFileError) {
-        let channel = file.channel(Int(op.channelOffset) + o)
+        let channel = file.channel(Int(clamping: op.channelOffset) + o)
         try require(
             channel.multiplier >= 0 && channel.reserved == 0, .badValue, "multiplier", Int(channel.multiplier), 0)
         try require(Requantizer.shiftRange.contains(channel.shift), .badValue, "shift", Int(channel.shift), 53)
@@ -180,7 +187,7 @@ struct OpValidator {
                 NormChannel.epsilonShiftRange.contains(channel.epsilonShift), .badValue, "epsilonShift",
                 Int(channel.epsilonShift), 62)
             // A bias beyond the output's codes would leave the 32-bit lane that it is added in.
-            try require(channel.bias.magnitude <= 1 << 31 - 1, .badValue, "bias", Int(channel.bias), 1 << 31 - 1)
+            try require(channel.bias.magnitude <= 1 << 31 - 1, .badValue, "bias", Int(channel.bias), Int(Int32.max))
         }
     }
 
@@ -194,7 +201,8 @@ struct OpValidator {
         try requireSameExtent(input(0))
         let size = file.section(.tables).count
         try require(
-            Int(op.tableOffset) <= size - Lookup.tableBytes, .indexOutOfRange, "tableOffset", Int(op.tableOffset), size)
+            Int(clamping: op.tableOffset) <= size - Lookup.tableBytes, .indexOutOfRange, "tableOffset",
+            Int(clamping: op.tableOffset), size)
     }
 
     private func add() throws(ModelFileError) {
@@ -209,16 +217,16 @@ struct OpValidator {
         for multiplier in [op.multiplierA, op.multiplierB] {
             try require(
                 Add.multiplierRange.contains(multiplier), .badValue, "multiplier", Int(truncatingIfNeeded: multiplier),
-                Int(Add.multiplierRange.upperBound))
+                Int(clamping: Add.multiplierRange.upperBound))
         }
         try require(Add.shiftRange.contains(op.shift), .badValue, "shift", Int(op.shift), 53)
     }
 
     private func concat() throws(ModelFileError) {
-        try require((2...64).contains(op.operandCount), .badGraph, "operandCount", Int(op.operandCount), 64)
-        try requireOperands(Int(op.operandCount), storage: .u8)
+        try require((2...64).contains(op.operandCount), .badGraph, "operandCount", Int(clamping: op.operandCount), 64)
+        try requireOperands(Int(clamping: op.operandCount), storage: .u8)
         var channels = 0
-        for i in 0..<Int(op.operandCount) {
+        for i in 0..<Int(clamping: op.operandCount) {
             channels += Int(input(i).channels)
             try requireSameExtent(input(i))
             try require(

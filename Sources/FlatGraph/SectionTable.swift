@@ -32,14 +32,16 @@ enum SectionTable {
         }
         guard file.u32(12) == UInt32(Section.allCases.count) else {
             throw ModelFileError(
-                .badSectionTable, .header, field: "count", value: Int(file.u32(12)), expected: Section.allCases.count)
+                .badSectionTable, .header, field: "count", value: Int(clamping: file.u32(12)),
+                expected: Section.allCases.count)
         }
         // The checksum field itself counts as zero.
         var crc = CRC32C()
         for i in 0..<tableEnd { crc.update((24..<28).contains(i) ? 0 : file.u8(i)) }
         guard crc.value == file.u32(24) else {
             throw ModelFileError(
-                .headerChecksum, .header, value: Int(crc.value), expected: Int(file.u32(24)))
+                .headerChecksum, .header, value: Int(truncatingIfNeeded: crc.value),
+                expected: Int(truncatingIfNeeded: file.u32(24)))
         }
         for i in 28..<MKQ.headerBytes where file.u8(i) != 0 {
             throw ModelFileError(.badRecord, .header, field: "reserved", value: i)
@@ -64,7 +66,7 @@ enum SectionTable {
         guard start <= file.count, length <= UInt64(file.count - start) else {
             throw fail("bytes", length, max(0, file.count - start))
         }
-        let count = Int(file.u32(entry + 24))
+        let count = Int(clamping: file.u32(entry + 24))
         let bytes = Int(length)
         guard bytes % section.recordBytes == 0, bytes / section.recordBytes == count, file.u32(entry + 28) == 0 else {
             throw fail("records", UInt64(count), bytes / section.recordBytes)
@@ -74,7 +76,8 @@ enum SectionTable {
         let crc = unsafe CRC32C.checksum(view.bytes)
         guard crc == file.u32(entry + 4) else {
             throw ModelFileError(
-                .sectionChecksum, section.place, value: Int(crc), expected: Int(file.u32(entry + 4)))
+                .sectionChecksum, section.place, value: Int(truncatingIfNeeded: crc),
+                expected: Int(truncatingIfNeeded: file.u32(entry + 4)))
         }
         end = start + bytes
         return view

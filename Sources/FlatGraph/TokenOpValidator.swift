@@ -20,7 +20,7 @@ extension OpValidator {
         try requireSameShape(input(0))
         let channels = Int(output.channels)
         try requireTable(channels * 12, alignment: 4)
-        let table = file.section(.tables).slice(Int(op.tableOffset), channels * 12)
+        let table = file.section(.tables).slice(Int(clamping: op.tableOffset), channels * 12)
         for c in 0..<channels {
             try require((1...22).contains(table.i32(12 * c + 8)), .badValue, "shift", Int(table.i32(12 * c + 8)), 22)
             try require(
@@ -125,11 +125,12 @@ extension OpValidator {
         try require(Int(input(2).channels) == 2 * states, .badShape, "channels", Int(input(2).channels), 2 * states)
         let scan = file.scan(op)
         try requireTable(scan.tableBytes, alignment: 4)
-        let table = file.section(.tables).slice(Int(op.tableOffset), scan.tableBytes)
+        let table = file.section(.tables).slice(Int(clamping: op.tableOffset), scan.tableBytes)
         for i in 0..<Scan.softplusEntries {
-            try require(table.u32(4 * i) <= 1 << 31, .badValue, "softplus", Int(table.u32(4 * i)), 1 << 31)
+            let value = table.u32(4 * i)
+            try require(value <= 1 << 31, .badValue, "softplus", Int(clamping: value), Int(Int32.max))
             // The product with 7 bits of the code must stay in 32.
-            let rise = i == 0 ? 0 : Int(table.u32(4 * i)) - Int(table.u32(4 * i - 4))
+            let rise = i == 0 ? 0 : Int(clamping: value) - Int(clamping: table.u32(4 * i - 4))
             try require((0..<(1 << 25)).contains(rise), .badValue, "softplus step", rise, 1 << 25)
         }
         for group in 0..<scan.groups {
@@ -162,7 +163,7 @@ extension OpValidator {
         try requireTable(Gate.tableBytes, alignment: 2)
         try requireChannels(Int(output.channels))
         for c in 0..<Int(output.channels) {
-            let channel = file.channel(Int(op.channelOffset) + c)
+            let channel = file.channel(Int(clamping: op.channelOffset) + c)
             try require(
                 channel.multiplier >= 0 && channel.reserved == 0 && channel.bias == 0, .badValue, "multiplier",
                 Int(channel.multiplier), 0)

@@ -49,10 +49,10 @@ struct Validator {
         _ ref: StringRef, _ place: ModelFileError.Place, _ index: Int, _ field: StaticString
     ) throws(ModelFileError) {
         let size = file.section(.strings).count
-        guard Int(ref.offset) <= size, Int(ref.length) <= size - Int(ref.offset),
+        guard Int(clamping: ref.offset) <= size, Int(clamping: ref.length) <= size - Int(clamping: ref.offset),
             isPrintable(file.stringBytes(ref))
         else {
-            throw ModelFileError(.badString, place, index: index, field: field, value: Int(ref.offset))
+            throw ModelFileError(.badString, place, index: index, field: field, value: Int(clamping: ref.offset))
         }
     }
 
@@ -83,9 +83,9 @@ struct Validator {
     private func checkModel() throws(ModelFileError) {
         let m = file.record
         for (field, value) in [("inputTensor" as StaticString, m.inputTensor), ("labelTensor", m.labelTensor)]
-        where Int(value) >= file.tensorCount {
+        where Int(clamping: value) >= file.tensorCount {
             throw ModelFileError(
-                .indexOutOfRange, .model, field: field, value: Int(value), expected: file.tensorCount - 1)
+                .indexOutOfRange, .model, field: field, value: Int(clamping: value), expected: file.tensorCount - 1)
         }
         for value in [m.low, m.high, m.epsilon, m.clip] where !value.isFinite {
             throw ModelFileError(.badValue, .model, field: "normalization")
@@ -94,10 +94,10 @@ struct Validator {
             throw ModelFileError(.badValue, .model, field: "quantiles")
         }
         for value in [m.spacing.0, m.spacing.1, m.spacing.2] where value > 100_000 || (value > 0 && value < 10) {
-            throw ModelFileError(.badValue, .model, field: "spacing", value: Int(value), expected: 100_000)
+            throw ModelFileError(.badValue, .model, field: "spacing", value: Int(clamping: value), expected: 100_000)
         }
         for value in [m.dims.0, m.dims.1, m.dims.2, m.patch.0, m.patch.1, m.patch.2] where value > 4096 {
-            throw ModelFileError(.badValue, .model, field: "dims", value: Int(value), expected: 4096)
+            throw ModelFileError(.badValue, .model, field: "dims", value: Int(clamping: value), expected: 4096)
         }
         if m.windowScheme != .none {
             for value in [m.patch.0, m.patch.1, m.patch.2] where value == 0 {
@@ -105,15 +105,16 @@ struct Validator {
             }
             let tableBytes = Int(m.patch.0) + Int(m.patch.1) + Int(m.patch.2)
             let tables = file.section(.tables).count
-            guard Int(m.windowTable) <= tables, tableBytes <= tables - Int(m.windowTable) else {
+            guard Int(clamping: m.windowTable) <= tables, tableBytes <= tables - Int(clamping: m.windowTable) else {
                 throw ModelFileError(
-                    .indexOutOfRange, .model, field: "windowTable", value: Int(m.windowTable), expected: tables)
+                    .indexOutOfRange, .model, field: "windowTable", value: Int(clamping: m.windowTable),
+                    expected: tables)
             }
             guard m.overlapPerMille <= 900 else {
                 throw ModelFileError(.badValue, .model, field: "overlap", value: Int(m.overlapPerMille), expected: 900)
             }
         }
-        let input = file.tensor(Int(m.inputTensor))
+        let input = file.tensor(Int(clamping: m.inputTensor))
         guard Int(input.channels) == file.count(.channelNames) else {
             throw ModelFileError(
                 .badShape, .channelNames, field: "records", value: file.count(.channelNames),
@@ -128,24 +129,26 @@ struct Validator {
         try check(tensor.name, .tensors, index, "name")
         guard (1...65_535).contains(tensor.channels) else {
             throw ModelFileError(
-                .badValue, .tensors, index: index, field: "channels", value: Int(tensor.channels), expected: 65_535)
+                .badValue, .tensors, index: index, field: "channels", value: Int(clamping: tensor.channels),
+                expected: 65_535)
         }
         if tensor.storage != .u8, tensor.zeroPoint != 0 {
             throw ModelFileError(.badValue, .tensors, index: index, field: "zeroPoint", value: Int(tensor.zeroPoint))
         }
         guard tensor.storage != .labels else { return }
         let scales = file.count(.scales)
-        guard tensor.scaleCount == 1 || tensor.scaleCount == tensor.channels, Int(tensor.scaleOffset) <= scales,
-            Int(tensor.scaleCount) <= scales - Int(tensor.scaleOffset)
+        guard tensor.scaleCount == 1 || tensor.scaleCount == tensor.channels,
+            Int(clamping: tensor.scaleOffset) <= scales,
+            Int(clamping: tensor.scaleCount) <= scales - Int(clamping: tensor.scaleOffset)
         else {
             throw ModelFileError(
-                .indexOutOfRange, .tensors, index: index, field: "scales", value: Int(tensor.scaleOffset),
+                .indexOutOfRange, .tensors, index: index, field: "scales", value: Int(clamping: tensor.scaleOffset),
                 expected: scales)
         }
-        for i in 0..<Int(tensor.scaleCount) {
-            let scale = file.scale(Int(tensor.scaleOffset) + i)
+        for i in 0..<Int(clamping: tensor.scaleCount) {
+            let scale = file.scale(Int(clamping: tensor.scaleOffset) + i)
             guard scale.isFinite, scale > 0 else {
-                throw ModelFileError(.badValue, .scales, index: Int(tensor.scaleOffset) + i, field: "scale")
+                throw ModelFileError(.badValue, .scales, index: Int(clamping: tensor.scaleOffset) + i, field: "scale")
             }
         }
     }
@@ -156,19 +159,21 @@ struct Validator {
         }
         try check(op.name, .ops, index, "name")
         let operands = file.count(.operands)
-        guard Int(op.operandOffset) <= operands, Int(op.operandCount) <= operands - Int(op.operandOffset) else {
+        guard Int(clamping: op.operandOffset) <= operands,
+            Int(clamping: op.operandCount) <= operands - Int(clamping: op.operandOffset)
+        else {
             throw ModelFileError(
-                .indexOutOfRange, .ops, index: index, field: "operands", value: Int(op.operandOffset),
+                .indexOutOfRange, .ops, index: index, field: "operands", value: Int(clamping: op.operandOffset),
                 expected: operands)
         }
-        guard Int(op.output) < file.tensorCount else {
+        guard Int(clamping: op.output) < file.tensorCount else {
             throw ModelFileError(
-                .indexOutOfRange, .ops, index: index, field: "output", value: Int(op.output),
+                .indexOutOfRange, .ops, index: index, field: "output", value: Int(clamping: op.output),
                 expected: file.tensorCount - 1)
         }
-        for i in 0..<Int(op.operandCount) where file.operand(op, i) >= file.tensorCount {
+        for i in 0..<Int(clamping: op.operandCount) where file.operand(op, i) >= file.tensorCount {
             throw ModelFileError(
-                .indexOutOfRange, .operands, index: Int(op.operandOffset) + i, field: "tensor",
+                .indexOutOfRange, .operands, index: Int(clamping: op.operandOffset) + i, field: "tensor",
                 value: file.operand(op, i), expected: file.tensorCount - 1)
         }
         try OpValidator(file: file, op: op, index: index).run()
@@ -178,14 +183,16 @@ struct Validator {
     private func checkFlow() throws(ModelFileError) {
         for index in 0..<file.opCount {
             let op = file.op(index)
-            for i in 0..<Int(op.operandCount) {
+            for i in 0..<Int(clamping: op.operandCount) {
                 let tensor = file.operand(op, i)
                 guard tensor == Int(file.record.inputTensor) || isProduced(tensor, before: index) else {
                     throw ModelFileError(.badGraph, .ops, index: index, field: "operand", value: tensor)
                 }
             }
-            guard Int(op.output) != Int(file.record.inputTensor), !isProduced(Int(op.output), before: index) else {
-                throw ModelFileError(.badGraph, .ops, index: index, field: "output", value: Int(op.output))
+            guard Int(clamping: op.output) != Int(file.record.inputTensor),
+                !isProduced(Int(clamping: op.output), before: index)
+            else {
+                throw ModelFileError(.badGraph, .ops, index: index, field: "output", value: Int(clamping: op.output))
             }
         }
         let last = file.op(file.opCount - 1)

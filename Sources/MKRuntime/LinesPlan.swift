@@ -67,7 +67,7 @@ struct LinesPlan: Sendable {
         slots = segments.indices.map { Self.slots(file, segments[$0], delay, tail) }
         self.segments = segments
         storedSliceBytes =
-            segments.compactMap(\.stored).map { RunPlan.storedSlice(layouts[$0]).byteCount }.max() ?? 0
+            segments.compactMap { $0.stored }.map { RunPlan.storedSlice(layouts[$0]).byteCount }.max() ?? 0
         self.delay = delay
         let scored = layouts[file.operand(file.op(file.opCount - 1), 0)].extent
         let size = segments.count > 1 ? (height: scored.height, width: scored.width) : tile

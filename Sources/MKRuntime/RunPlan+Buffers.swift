@@ -34,7 +34,7 @@ extension RunPlan {
                         use: .scoreRows, bytes: BufferPlanner.aligned(row) * threads, first: step, last: step))
             }
             if mode == .windows {
-                let rows = strips.map(\.rows.count).max() ?? 0
+                let rows = strips.map { $0.rows.count }.max() ?? 0
                 let slab = file.classCount * extent.depth * rows * volume.width * 4
                 result.append(PlannedBuffer(use: .scoreSlab, bytes: slab, first: 0, last: last))
             }
@@ -51,8 +51,8 @@ extension RunPlan {
         private var labelArea: Int {
             switch mode {
             case .whole, .tiles: extent.height * extent.width
-            case .lines: lines!.tiles.map(\.box.area).max() ?? 0
-            case .windows: (strips.map(\.rows.count).max() ?? 0) * volume.width
+            case .lines: lines!.tiles.map { $0.box.area }.max() ?? 0
+            case .windows: (strips.map { $0.rows.count }.max() ?? 0) * volume.width
             }
         }
 

@@ -32,13 +32,13 @@ extension RunPlan {
                 size: $0.0, patch: Int($0.1), overlapPerMille: Int(record.overlapPerMille),
                 scheme: record.windowScheme)
         }
-        var sum = 1
-        var overlap = 1
+        var sum: Int64 = 1
+        var overlap: Int64 = 1
         for (axis, index) in zip(axes, [2, 1, 0]) {
-            sum *= unsafe axis.largestSum(file.windowTable(index))
-            overlap *= axis.largestOverlap
+            sum *= unsafe Int64(axis.largestSum(file.windowTable(index)))
+            overlap *= Int64(axis.largestOverlap)
         }
-        let bound = (sum >> 12) + overlap * Int(WindowWeightRule.floor)
+        let bound = Int(clamping: (sum >> 12) + overlap * Int64(WindowWeightRule.floor))
         guard bound <= WindowWeightRule.largestSum else {
             throw RuntimeError(.windowWeightsTooLarge, need: WindowWeightRule.largestSum, have: bound)
         }
@@ -122,8 +122,8 @@ extension RunPlan {
     // MARK: Cost
 
     /// Multiply-adds of the convolutions over a box of the volume's finest grid.
-    private static func work(_ file: ModelFile, _ op: OpRecord, _ voxels: Int) -> Int {
-        op.kind == .conv3d ? file.conv3D(op).multiplyAddsPerVoxel * voxels : 0
+    private static func work(_ file: ModelFile, _ op: OpRecord, _ voxels: Int) -> Int64 {
+        op.kind == .conv3d ? Int64(file.conv3D(op).multiplyAddsPerVoxel) * Int64(voxels) : 0
     }
 
     static func recompute(
@@ -134,27 +134,27 @@ extension RunPlan {
         guard !windows.isEmpty else { return 1000 }
         let rows = strips.isEmpty ? windows[1].starts.count : strips.reduce(0) { $0 + $1.windows.count }
         let count = windows[0].starts.count * rows * windows[2].starts.count
-        return count * extent.voxels * 1000 / volume.voxels
+        return Int(clamping: Int64(count) * Int64(extent.voxels) * 1000 / Int64(volume.voxels))
     }
 
     private static func linesRecompute(
         _ file: ModelFile, _ layouts: [TensorLayout], _ lines: LinesPlan, _ tail: Int
     ) -> Int {
-        var once = 0
-        var planned = 0
+        var once: Int64 = 0
+        var planned: Int64 = 0
         for index in 0..<file.opCount {
             let op = file.op(index)
             let full = layouts[Int(op.output)].extent
             let work = work(file, op, full.depth)
-            once += work * full.height * full.width
+            once += work * Int64(full.height * full.width)
             let segment = lines.segments.first { $0.ops.contains(index) }
             // Both passes of a segment compute what leads to its statistics.
-            let passes = segment.map { ($0.norm ?? -1) > index ? 2 : 1 } ?? 1
+            let passes: Int64 = segment.map { ($0.norm ?? -1) > index ? 2 : 1 } ?? 1
             for tile in lines.tiles {
                 let area = tile.regions[Int(op.output)]?.area ?? (index >= tail ? tile.box.area : 0)
-                planned += passes * work * area
+                planned += passes * work * Int64(area)
             }
         }
-        return once > 0 ? planned * 1000 / once : 1000
+        return once > 0 ? Int(clamping: planned * 1000 / once) : 1000
     }
 }

@@ -62,10 +62,7 @@ public struct RunPlan: Sendable {
         file: ModelFile, volume: Extent, mode: ExecutionMode, threads: Int, materializeScores: Bool = false,
         tile: Extent? = nil, streaming: BlockStreaming? = nil
     ) throws(RuntimeError) {
-        // 2^31 voxels of four bytes times the channels of any network stay far inside Int.
-        guard volume.depth > 0, volume.height > 0, volume.width > 0, volume.depth <= 32767, volume.height <= 32767,
-            volume.width <= 32767, volume.voxels <= 1 << 31
-        else { throw RuntimeError(.volumeTooLarge, need: 1 << 31, have: 0) }
+        try Self.checkSize(file, volume)
         self.mode = mode
         self.threads = threads
         self.volume = volume
@@ -120,6 +117,27 @@ public struct RunPlan: Sendable {
     func offset(of use: PlannedBuffer.Use) -> Int {
         for buffer in buffers where buffer.use == use { return buffer.offset }
         preconditionFailure("buffer was not planned")
+    }
+
+    /// 2^31 voxels of four bytes times the channels of any network stay far inside an Int of 64 bits. On a 32-bit processor
+    /// all tensors together, with a halo of rows around each, must stay inside its address space.
+    private static func checkSize(_ file: ModelFile, _ volume: Extent) throws(RuntimeError) {
+        let limit = Int64(1) << 31
+        let sides = 1...32767
+        guard sides.contains(volume.depth), sides.contains(volume.height), sides.contains(volume.width) else {
+            throw RuntimeError(.volumeTooLarge, need: Int(clamping: limit))
+        }
+        let voxels = Int64(volume.depth) * Int64(volume.height) * Int64(volume.width)
+        guard voxels <= limit else {
+            throw RuntimeError(.volumeTooLarge, need: Int(clamping: limit), have: Int(clamping: voxels))
+        }
+        #if _pointerBitWidth(_32)
+            var channels: Int64 = 0
+            for index in 0..<file.tensorCount { channels += Int64(file.tensor(index).channels) + 3 }
+            guard voxels * channels * 8 <= Int64(Int.max) else {
+                throw RuntimeError(.volumeTooLarge, need: Int(clamping: Int64(Int.max) / (channels * 8)))
+            }
+        #endif
     }
 
     private static func clamp(_ tile: Extent, to volume: Extent) -> Extent {

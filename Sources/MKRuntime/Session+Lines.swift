@@ -65,7 +65,7 @@ struct LineStep {
         }
         step = Session.Step(
             op: op, conv: op.kind == .conv3d ? file.conv3D(op) : nil,
-            concat: op.kind == .concat ? Concat(channels: layouts.map(\.channels)) : nil,
+            concat: op.kind == .concat ? Concat(channels: layouts.map { $0.channels }) : nil,
             inputs: tensors.map(offset), inputLayouts: layouts,
             output: isTail ? -1 : offset(Int(op.output)), outputLayout: ring(Int(op.output)),
             scratch: plan.scratchOffset(index))

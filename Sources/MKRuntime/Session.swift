@@ -66,7 +66,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
             let tensors = (0..<Int(op.operandCount)).map { file.operand(op, $0) }
             let layouts = tensors.map(layout)
             return Step(
-                op: op, conv: conv, concat: op.kind == .concat ? Concat(channels: layouts.map(\.channels)) : nil,
+                op: op, conv: conv, concat: op.kind == .concat ? Concat(channels: layouts.map { $0.channels }) : nil,
                 inputs: tensors.map { offset($0, isChunk: block != nil) }, inputLayouts: layouts,
                 output: offset(Int(op.output), isChunk: block != nil), outputLayout: layout(Int(op.output)),
                 scratch: plan.scratchOffset(index))

@@ -3,30 +3,53 @@ import COps
 /// Instruction sets a kernel can run in. `portable` is the specification; every other one equals it bit for bit.
 public enum ISA: UInt8, CaseIterable, Sendable {
     case portable = 0
-    case avx2 = 1
-    case avx512vnni = 2
+    #if arch(x86_64)
+        case avx2 = 1
+        case avx512vnni = 2
+    #elseif arch(arm64)
+        case neon = 3
+        /// `sdot`. Ops that multiply no bytes run as `neon`, here and with `i8mm`.
+        case dotprod = 4
+        /// `usdot`, which takes unsigned codes.
+        case i8mm = 5
+    #endif
 
     /// Name in `MKEDGE_ISA`, reports and benchmarks.
     public var name: StaticString {
         switch self {
         case .portable: "portable"
-        case .avx2: "avx2"
-        case .avx512vnni: "avx512vnni"
+        #if arch(x86_64)
+            case .avx2: "avx2"
+            case .avx512vnni: "avx512vnni"
+        #elseif arch(arm64)
+            case .neon: "neon"
+            case .dotprod: "dotprod"
+            case .i8mm: "i8mm"
+        #endif
         }
     }
 
-    public var isSupported: Bool {
-        let features = mk_cpu_features()
-        return switch self {
-        case .portable: true
-        case .avx2: features & UInt32(MK_CPU_AVX2) != 0
-        case .avx512vnni: features & UInt32(MK_CPU_AVX512VNNI) != 0
+    /// Bit of `mk_cpu_features`; 0 for what every CPU has.
+    private var feature: UInt32 {
+        switch self {
+        case .portable: 0
+        #if arch(x86_64)
+            case .avx2: UInt32(MK_CPU_AVX2)
+            case .avx512vnni: UInt32(MK_CPU_AVX512VNNI)
+        #elseif arch(arm64)
+            case .neon: 0
+            case .dotprod: UInt32(MK_CPU_DOTPROD)
+            case .i8mm: UInt32(MK_CPU_I8MM)
+        #endif
         }
     }
 
-    /// The fastest set that this CPU has.
+    public var isSupported: Bool { mk_cpu_features() & feature == feature }
+
+    /// The fastest set that this CPU has: they are listed from slow to fast.
     public static var best: ISA {
-        if ISA.avx512vnni.isSupported { return .avx512vnni }
-        return ISA.avx2.isSupported ? .avx2 : .portable
+        var best = ISA.portable
+        for isa in allCases where isa.isSupported { best = isa }
+        return best
     }
 }

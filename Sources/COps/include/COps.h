@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 // Instruction sets this CPU and this operating system can run (bit mask).
-enum { MK_CPU_AVX2 = 1, MK_CPU_AVX512VNNI = 2 };
+enum { MK_CPU_AVX2 = 1, MK_CPU_AVX512VNNI = 2, MK_CPU_DOTPROD = 4, MK_CPU_I8MM = 8 };
 uint32_t mk_cpu_features(void);
 
 // Per output channel: bias added to the accumulator, then the requantization of docs/arithmetic.md.
@@ -43,9 +43,15 @@ typedef void mk_conv3d_kernel(const mk_conv3d *conv, const mk_conv3d_row *rows, 
                               uint8_t *output, ptrdiff_t output_block_stride, int32_t width);
 mk_conv3d_kernel mk_conv3d_avx2;
 mk_conv3d_kernel mk_conv3d_avx512vnni;
+mk_conv3d_kernel mk_conv3d_neon;
+mk_conv3d_kernel mk_conv3d_dotprod;
+mk_conv3d_kernel mk_conv3d_i8mm;
 // Stride 2 along the row: output voxel x reads from word 2 · x on; up to 31 words past the last one needed are read.
 mk_conv3d_kernel mk_conv3d_s2_avx2;
 mk_conv3d_kernel mk_conv3d_s2_avx512vnni;
+mk_conv3d_kernel mk_conv3d_s2_neon;
+mk_conv3d_kernel mk_conv3d_s2_dotprod;
+mk_conv3d_kernel mk_conv3d_s2_i8mm;
 
 // y = clamp(((a · 2^15 · multiplier >> 32) + offset) >> shift) of one channel of a normalization.
 typedef struct mk_affine {
@@ -58,6 +64,7 @@ typedef struct mk_affine {
 typedef void mk_norm_stats_kernel(const uint8_t *row, int32_t width, int64_t sums[2], int64_t squares[2]);
 mk_norm_stats_kernel mk_norm_stats_avx2;
 mk_norm_stats_kernel mk_norm_stats_avx512vnni;
+mk_norm_stats_kernel mk_norm_stats_neon;
 
 // One row of normalized values: `low` and `high` are rows of the i16 blocks of channels 0, 1 and 2, 3; writes u8 words of four
 // channels, or with `wide` i16 words of the channels of `low` (2: clamped at 0). `real` channels exist (1 ... 4), `high` may be null for two.
@@ -65,6 +72,7 @@ typedef void mk_norm_apply_kernel(const mk_affine *channels, int32_t real, const
                                   uint8_t *output, int32_t width, int32_t wide);
 mk_norm_apply_kernel mk_norm_apply_avx2;
 mk_norm_apply_kernel mk_norm_apply_avx512vnni;
+mk_norm_apply_kernel mk_norm_apply_neon;
 
 // One tap of a row of a depthwise convolution: output x reads the word at left + 4 · x below `split`, that at right + 4 · x
 // from there on (channel block 0). Null stands for words outside the tensor, which hold the input's zero point.
@@ -90,6 +98,9 @@ typedef void mk_depthwise_kernel(const mk_depthwise *conv, const mk_tap *taps, u
                                  int32_t width);
 mk_depthwise_kernel mk_depthwise_avx2;
 mk_depthwise_kernel mk_depthwise_avx512vnni;
+mk_depthwise_kernel mk_depthwise_neon;
+mk_depthwise_kernel mk_depthwise_dotprod;
+mk_depthwise_kernel mk_depthwise_i8mm;
 
 // The ops below do one row of `width` words in `blocks` blocks, `*_stride` bytes apart; they read and write nothing else.
 
@@ -98,12 +109,14 @@ typedef void mk_lookup_kernel(const uint8_t *table, const uint8_t *input, ptrdif
                               ptrdiff_t output_stride, int32_t width, int32_t blocks);
 mk_lookup_kernel mk_lookup_avx2;
 mk_lookup_kernel mk_lookup_avx512vnni;
+mk_lookup_kernel mk_lookup_neon;
 
 // Saturated sums of i16 words. The output may be an input.
 typedef void mk_add_wide_kernel(const uint8_t *a, ptrdiff_t a_stride, const uint8_t *b, ptrdiff_t b_stride, uint8_t *output,
                                 ptrdiff_t output_stride, int32_t width, int32_t blocks);
 mk_add_wide_kernel mk_add_wide_avx2;
 mk_add_wide_kernel mk_add_wide_avx512vnni;
+mk_add_wide_kernel mk_add_wide_neon;
 
 // Layer normalization, at most 64 voxels of a row at a time (Sources/Ops/LayerNorm). The arrays have room for 64 voxels.
 typedef struct mk_layer_norm {
@@ -120,16 +133,19 @@ typedef struct mk_layer_norm {
 typedef void mk_layer_stats_kernel(const mk_layer_norm *norm, const uint8_t *input, ptrdiff_t input_stride, int32_t width);
 mk_layer_stats_kernel mk_layer_stats_avx2;
 mk_layer_stats_kernel mk_layer_stats_avx512vnni;
+mk_layer_stats_kernel mk_layer_stats_neon;
 typedef void mk_layer_apply_kernel(const mk_layer_norm *norm, const uint8_t *input, ptrdiff_t input_stride, uint8_t *output,
                                    ptrdiff_t output_stride, int32_t width);
 mk_layer_apply_kernel mk_layer_apply_avx2;
 mk_layer_apply_kernel mk_layer_apply_avx512vnni;
+mk_layer_apply_kernel mk_layer_apply_neon;
 
 // One output row of a depth-to-space, of 2 · width words: `even` and `odd` are the input rows of its even and odd words.
 typedef void mk_depth_to_space_kernel(const uint8_t *even, const uint8_t *odd, ptrdiff_t input_stride, uint8_t *output,
                                       ptrdiff_t output_stride, int32_t width, int32_t blocks);
 mk_depth_to_space_kernel mk_depth_to_space_avx2;
 mk_depth_to_space_kernel mk_depth_to_space_avx512vnni;
+mk_depth_to_space_kernel mk_depth_to_space_neon;
 
 // The gate of a state-space block (Sources/Ops/Gate): a and b are i16 rows, z and the output u8 rows.
 typedef struct mk_gate {
@@ -146,6 +162,7 @@ typedef void mk_gate_kernel(const mk_gate *gate, const uint8_t *a, const uint8_t
                             int32_t width);
 mk_gate_kernel mk_gate_avx2;
 mk_gate_kernel mk_gate_avx512vnni;
+mk_gate_kernel mk_gate_neon;
 
 // Sum of two u8 tensors (Sources/Ops/Add). The output may be an input.
 typedef struct mk_add {
@@ -161,6 +178,7 @@ typedef void mk_add_kernel(const mk_add *add, const uint8_t *a, ptrdiff_t a_stri
                            uint8_t *output, ptrdiff_t output_stride, int32_t width, int32_t blocks);
 mk_add_kernel mk_add_avx2;
 mk_add_kernel mk_add_avx512vnni;
+mk_add_kernel mk_add_neon;
 
 // Table rows of a Kolmogorov-Arnold layer (Sources/Ops/KANBasis), of one input block.
 typedef struct mk_basis {
@@ -173,6 +191,7 @@ typedef void mk_basis_kernel(const mk_basis *basis, const uint8_t *input, uint8_
                              int32_t width);
 mk_basis_kernel mk_basis_avx2;
 mk_basis_kernel mk_basis_avx512vnni;
+mk_basis_kernel mk_basis_neon;
 
 // The selective scan (Sources/Ops/Scan): constants of 16 channels, as they stand in the `.mkq` file; behind them the
 // rates, `[pair of states][channel]`, two 16-bit words each.
@@ -203,6 +222,7 @@ typedef void mk_scan_prepare_kernel(const mk_scan_run *run, const mk_scan_group 
                                     uint32_t *steps, uint32_t *injections);
 mk_scan_prepare_kernel mk_scan_prepare_avx2;
 mk_scan_prepare_kernel mk_scan_prepare_avx512vnni;
+mk_scan_prepare_kernel mk_scan_prepare_neon;
 
 typedef struct mk_scan_core {
     const uint32_t *steps, *injections;  // [token][16]
@@ -218,13 +238,16 @@ typedef struct mk_scan_core {
 typedef void mk_scan_advance_kernel(const mk_scan_core *run, const mk_scan_group *group);
 mk_scan_advance_kernel mk_scan_advance_avx2;
 mk_scan_advance_kernel mk_scan_advance_avx512vnni;
+mk_scan_advance_kernel mk_scan_advance_neon;
 
 // `codes`: b, then c, as i16 words of two states in planes `block` bytes apart; writes `count` rows of `matrices`.
 typedef void mk_scan_matrices_kernel(const uint8_t *codes, ptrdiff_t block, int32_t states, int32_t shift,
                                      int32_t count, uint32_t *matrices, ptrdiff_t pitch);
 mk_scan_matrices_kernel mk_scan_matrices_avx2;
 mk_scan_matrices_kernel mk_scan_matrices_avx512vnni;
+mk_scan_matrices_kernel mk_scan_matrices_neon;
 
 typedef void mk_scan_finish_kernel(const mk_scan_run *run, const mk_scan_group *group, const int32_t *read_out);
 mk_scan_finish_kernel mk_scan_finish_avx2;
 mk_scan_finish_kernel mk_scan_finish_avx512vnni;
+mk_scan_finish_kernel mk_scan_finish_neon;

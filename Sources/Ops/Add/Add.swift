@@ -55,6 +55,9 @@ public struct Add: Equatable, Sendable {
             #if arch(x86_64)
                 case .avx2: unsafe mk_add_avx2(&kernel, pa, strideA, pb, strideB, to, stride, width, blocks)
                 case .avx512vnni: unsafe mk_add_avx512vnni(&kernel, pa, strideA, pb, strideB, to, stride, width, blocks)
+            #elseif arch(arm64)
+                case .neon, .dotprod, .i8mm:
+                    unsafe mk_add_neon(&kernel, pa, strideA, pb, strideB, to, stride, width, blocks)
             #endif
             default:
                 for block in 0..<Int(blocks) {

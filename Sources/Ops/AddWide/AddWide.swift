@@ -21,6 +21,9 @@ public struct AddWide: Equatable, Sendable {
             #if arch(x86_64)
                 case .avx2: unsafe mk_add_wide_avx2(pa, strideA, pb, strideB, to, stride, width, blocks)
                 case .avx512vnni: unsafe mk_add_wide_avx512vnni(pa, strideA, pb, strideB, to, stride, width, blocks)
+            #elseif arch(arm64)
+                case .neon, .dotprod, .i8mm:
+                    unsafe mk_add_wide_neon(pa, strideA, pb, strideB, to, stride, width, blocks)
             #endif
             default:
                 for block in 0..<Int(blocks) {

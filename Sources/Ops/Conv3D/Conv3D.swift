@@ -169,9 +169,16 @@ extension Conv3D {
             case .avx512vnni:
                 let kernel = unsafe stride == 1 ? mk_conv3d_avx512vnni : mk_conv3d_s2_avx512vnni
                 unsafe kernel(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
-        #else
-            default:
-                preconditionFailure("instruction set of another architecture")
+        #elseif arch(arm64)
+            case .neon:
+                let kernel = unsafe stride == 1 ? mk_conv3d_neon : mk_conv3d_s2_neon
+                unsafe kernel(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
+            case .dotprod:
+                let kernel = unsafe stride == 1 ? mk_conv3d_dotprod : mk_conv3d_s2_dotprod
+                unsafe kernel(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
+            case .i8mm:
+                let kernel = unsafe stride == 1 ? mk_conv3d_i8mm : mk_conv3d_s2_i8mm
+                unsafe kernel(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
         #endif
         }
     }

@@ -31,6 +31,9 @@ public struct DepthToSpace: Equatable, Sendable {
             #if arch(x86_64)
                 case .avx2: unsafe mk_depth_to_space_avx2(even, odd, strideIn, to, strideOut, width, count)
                 case .avx512vnni: unsafe mk_depth_to_space_avx512vnni(even, odd, strideIn, to, strideOut, width, count)
+            #elseif arch(arm64)
+                case .neon, .dotprod, .i8mm:
+                    unsafe mk_depth_to_space_neon(even, odd, strideIn, to, strideOut, width, count)
             #endif
             default:
                 for block in 0..<Int(count) {

@@ -24,6 +24,10 @@ import COps
             #if arch(x86_64)
                 case .avx2: unsafe mk_depthwise_avx2(conv, taps, output, layout.blockStride, width)
                 case .avx512vnni: unsafe mk_depthwise_avx512vnni(conv, taps, output, layout.blockStride, width)
+            #elseif arch(arm64)
+                case .neon: unsafe mk_depthwise_neon(conv, taps, output, layout.blockStride, width)
+                case .dotprod: unsafe mk_depthwise_dotprod(conv, taps, output, layout.blockStride, width)
+                case .i8mm: unsafe mk_depthwise_i8mm(conv, taps, output, layout.blockStride, width)
             #endif
             default: preconditionFailure("no kernel for this instruction set")
             }

@@ -48,6 +48,8 @@ public struct KANBasis: Equatable, Sendable {
         #if arch(x86_64)
             case .avx2: unsafe mk_basis_avx2(&kernel, from, to, layout.blockStride, width)
             case .avx512vnni: unsafe mk_basis_avx512vnni(&kernel, from, to, layout.blockStride, width)
+        #elseif arch(arm64)
+            case .neon, .dotprod, .i8mm: unsafe mk_basis_neon(&kernel, from, to, layout.blockStride, width)
         #endif
         default: preconditionFailure("no kernel for this instruction set")
         }

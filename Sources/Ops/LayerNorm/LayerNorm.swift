@@ -86,6 +86,11 @@ public struct LayerNorm: Equatable, Sendable {
                 unsafe mk_layer_stats_avx512vnni(&kernel, from, fromStride, Int32(count))
                 unsafe Self.roots(kernel, count)
                 unsafe mk_layer_apply_avx512vnni(&kernel, from, fromStride, to, toStride, Int32(count))
+        #elseif arch(arm64)
+            case .neon, .dotprod, .i8mm:
+                unsafe mk_layer_stats_neon(&kernel, from, fromStride, Int32(count))
+                unsafe Self.roots(kernel, count)
+                unsafe mk_layer_apply_neon(&kernel, from, fromStride, to, toStride, Int32(count))
         #endif
         default:
             for x in 0..<count { unsafe voxel(parameters, from + 4 * x, fromStride, to + 4 * x, toStride) }

@@ -26,6 +26,8 @@ public struct Lookup: Sendable {
             #if arch(x86_64)
                 case .avx2: unsafe mk_lookup_avx2(table, from, strideIn, to, strideOut, width, blocks)
                 case .avx512vnni: unsafe mk_lookup_avx512vnni(table, from, strideIn, to, strideOut, width, blocks)
+            #elseif arch(arm64)
+                case .neon, .dotprod, .i8mm: unsafe mk_lookup_neon(table, from, strideIn, to, strideOut, width, blocks)
             #endif
             default:
                 for block in 0..<Int(blocks) {

@@ -61,6 +61,8 @@ public struct Norm: Equatable, Sendable {
         #if arch(x86_64)
             case .avx2: unsafe mk_norm_stats_avx2(row, width, sums, squares)
             case .avx512vnni: unsafe mk_norm_stats_avx512vnni(row, width, sums, squares)
+        #elseif arch(arm64)
+            case .neon, .dotprod, .i8mm: unsafe mk_norm_stats_neon(row, width, sums, squares)
         #endif
         default:
             for i in 0..<(2 * Int(width)) {
@@ -118,6 +120,8 @@ public struct Norm: Equatable, Sendable {
         #if arch(x86_64)
             case .avx2: unsafe mk_norm_apply_avx2(affines, real, low, high, output, width, wide)
             case .avx512vnni: unsafe mk_norm_apply_avx512vnni(affines, real, low, high, output, width, wide)
+        #elseif arch(arm64)
+            case .neon, .dotprod, .i8mm: unsafe mk_norm_apply_neon(affines, real, low, high, output, width, wide)
         #endif
         default:
             for x in 0..<Int(width) {

@@ -13,12 +13,18 @@ extension Scan {
             switch isa {
             case .portable:
                 for t in 0..<count { unsafe prepareMatrices(codes + 4 * t, block, words + t * matricesPitch) }
-            case .avx2:
-                unsafe mk_scan_matrices_avx2(
-                    codes, block, Int32(states), readOutShift, Int32(count), words, matricesPitch)
-            case .avx512vnni:
-                unsafe mk_scan_matrices_avx512vnni(
-                    codes, block, Int32(states), readOutShift, Int32(count), words, matricesPitch)
+            #if arch(x86_64)
+                case .avx2:
+                    unsafe mk_scan_matrices_avx2(
+                        codes, block, Int32(states), readOutShift, Int32(count), words, matricesPitch)
+                case .avx512vnni:
+                    unsafe mk_scan_matrices_avx512vnni(
+                        codes, block, Int32(states), readOutShift, Int32(count), words, matricesPitch)
+            #elseif arch(arm64)
+                case .neon, .dotprod, .i8mm:
+                    unsafe mk_scan_matrices_neon(
+                        codes, block, Int32(states), readOutShift, Int32(count), words, matricesPitch)
+            #endif
             }
         }
     }
@@ -60,14 +66,21 @@ extension Scan {
             )
             switch isa {
             case .portable: unsafe preparePortable(run, constants, softplus, steps, injections)
-            case .avx2:
-                unsafe withUnsafePointer(to: run) {
-                    unsafe mk_scan_prepare_avx2($0, constants, softplus, steps, injections)
-                }
-            case .avx512vnni:
-                unsafe withUnsafePointer(to: run) {
-                    unsafe mk_scan_prepare_avx512vnni($0, constants, softplus, steps, injections)
-                }
+            #if arch(x86_64)
+                case .avx2:
+                    unsafe withUnsafePointer(to: run) {
+                        unsafe mk_scan_prepare_avx2($0, constants, softplus, steps, injections)
+                    }
+                case .avx512vnni:
+                    unsafe withUnsafePointer(to: run) {
+                        unsafe mk_scan_prepare_avx512vnni($0, constants, softplus, steps, injections)
+                    }
+            #elseif arch(arm64)
+                case .neon, .dotprod, .i8mm:
+                    unsafe withUnsafePointer(to: run) {
+                        unsafe mk_scan_prepare_neon($0, constants, softplus, steps, injections)
+                    }
+            #endif
             }
         }
     }
@@ -151,8 +164,15 @@ extension Scan {
             pairs: Int32(pairs), reversed: isReversed ? 1 : 0)
         switch isa {
         case .portable: unsafe advancePortable(run, constants(buffers, group))
-        case .avx2: unsafe mk_scan_advance_avx2(&run, constants(buffers, group))
-        case .avx512vnni: unsafe mk_scan_advance_avx512vnni(&run, constants(buffers, group))
+        #if arch(x86_64)
+            case .avx2:
+                unsafe mk_scan_advance_avx2(&run, constants(buffers, group))
+            case .avx512vnni:
+                unsafe mk_scan_advance_avx512vnni(&run, constants(buffers, group))
+        #elseif arch(arm64)
+            case .neon, .dotprod, .i8mm:
+                unsafe mk_scan_advance_neon(&run, constants(buffers, group))
+        #endif
         }
     }
 
@@ -196,11 +216,21 @@ extension Scan {
             let (readOut, constants) = unsafe (chunk.readOut + index * Self.group, constants(buffers, group))
             switch isa {
             case .portable: unsafe finishPortable(run, constants, readOut)
-            case .avx2: unsafe withUnsafePointer(to: run) { unsafe mk_scan_finish_avx2($0, constants, readOut) }
-            case .avx512vnni:
-                unsafe withUnsafePointer(to: run) {
-                    unsafe mk_scan_finish_avx512vnni($0, constants, readOut)
-                }
+            #if arch(x86_64)
+                case .avx2:
+                    unsafe withUnsafePointer(to: run) {
+                        unsafe mk_scan_finish_avx2($0, constants, readOut)
+                    }
+                case .avx512vnni:
+                    unsafe withUnsafePointer(to: run) {
+                        unsafe mk_scan_finish_avx512vnni($0, constants, readOut)
+                    }
+            #elseif arch(arm64)
+                case .neon, .dotprod, .i8mm:
+                    unsafe withUnsafePointer(to: run) {
+                        unsafe mk_scan_finish_neon($0, constants, readOut)
+                    }
+            #endif
             }
         }
     }
