@@ -54,7 +54,8 @@ let package = Package(
         .testTarget(name: "VolumeTests", dependencies: ["Volume", "CNIfTI"]),
         .testTarget(name: "GraphIRTests", dependencies: ["GraphIR"]),
         .testTarget(
-            name: "QuantizeTests", dependencies: ["Quantize", "GraphIR", "FlatGraph", "Volume", "TestSupport"]),
+            name: "QuantizeTests",
+            dependencies: ["Quantize", "GraphIR", "FlatGraph", "FixedPoint", "MKRuntime", "Ops", "Volume", "TestSupport"]),
         // Runs the built programs as a user would.
         .testTarget(name: "CommandTests", dependencies: ["mkquant", "mkrun", "Volume", "FlatGraph", "TestSupport"]),
     ],
