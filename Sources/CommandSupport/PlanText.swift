@@ -93,6 +93,7 @@ public struct PlanText {
         case .volume: "stored volume"
         case .inputRows: "input rows"
         case .labelSlice: "label slice"
+        case .probabilitySlice: "probability slice"
         case .scoreRows: "score rows"
         case .scoreSlab: "score slab"
         }

@@ -17,6 +17,8 @@ public struct PlannedBuffer: Equatable, Sendable {
         case inputRows
         /// Labels of one slice on their way out.
         case labelSlice
+        /// Class probabilities of one slice, when asked for.
+        case probabilitySlice
         /// One row of class scores per thread.
         case scoreRows
         /// Sums of weighted scores of the slices that a later window can still touch.

@@ -29,8 +29,8 @@ enum RowJob {
     /// Input rows of the normalization steps[i], then its output rows.
     case normSums(Int)
     case normRows(Int)
-    /// Rows of labels of slice z, from its row `first` on.
-    case labels(z: Int, first: Int)
+    /// Rows of labels of slice z, from its row `first` on; probabilities of these columns.
+    case labels(z: Int, first: Int, rows: Int, columns: Range<Int>)
     /// Rows of the scores of a window at `origin`, into the slab.
     case windowScores(strip: Range<Int>, origin: (Int, Int, Int))
     /// Rows of labels of slice z of a strip, out of the slab.
@@ -80,7 +80,7 @@ extension Session {
         case .normRows(let index):
             let step = steps[index]
             unsafe applyNorm(step, rows, input: arena + step.inputs[0], output: arena + step.output)
-        case .labels(let z, let first): labelRows(z, first, rows, thread)
+        case .labels(let z, let first, let count, let columns): labelRows(z, first, count, columns, rows, thread)
         case .windowScores(let strip, let origin):
             unsafe forEachScoreRow(rows, thread) { row, scores, layout in
                 unsafe accumulate(row, scores, layout, strip, origin)

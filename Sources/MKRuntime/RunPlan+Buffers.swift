@@ -15,6 +15,7 @@ extension RunPlan {
         let lines: LinesPlan?
         let streaming: BlockStreaming?
         let blocks: [TokenBlock]
+        let probabilities: Bool
 
         func buffers() -> [PlannedBuffer] {
             var result = lines.map(ringBuffers) ?? tensorBuffers()
@@ -26,6 +27,12 @@ extension RunPlan {
             let labels = labelArea * Argmax(classes: file.classCount).labelBytes
             result.append(
                 PlannedBuffer(use: .labelSlice, bytes: labels, first: lines == nil ? tail : last, last: last))
+            if probabilities {
+                result.append(
+                    PlannedBuffer(
+                        use: .probabilitySlice, bytes: labelArea * file.classCount,
+                        first: lines == nil ? tail : last, last: last))
+            }
             if tail < file.opCount - 1 {
                 let row = RunPlan.scoreRow(file, layouts).byteCount
                 let step = lines == nil ? tail : last
@@ -35,7 +42,9 @@ extension RunPlan {
             }
             if mode == .windows {
                 let rows = strips.map { $0.rows.count }.max() ?? 0
-                let slab = file.classCount * extent.depth * rows * volume.width * 4
+                // One more plane for the sums of the weights.
+                let planes = file.classCount + (probabilities ? 1 : 0)
+                let slab = planes * extent.depth * rows * volume.width * 4
                 result.append(PlannedBuffer(use: .scoreSlab, bytes: slab, first: 0, last: last))
             }
             return result

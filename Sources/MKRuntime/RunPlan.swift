@@ -47,6 +47,8 @@ public struct RunPlan: Sendable {
     /// How state-space blocks run; nil when their tensors exist whole.
     public let streaming: BlockStreaming?
     let blocks: [TokenBlock]
+    /// Class probabilities come out beside the labels.
+    public let probabilities: Bool
     /// Index of the first op of the tail that runs row by row: [pointwise convolution, argmax] or [argmax].
     let tail: Int
     let scoreTensor: Int
@@ -57,10 +59,11 @@ public struct RunPlan: Sendable {
     ///   - volume: size in the model's grid.
     ///   - materializeScores: keep the class scores as a whole tensor, for an observer.
     ///   - tile: see the property; nil for no cut.
+    ///   - probabilities: of the classes, beside the labels.
     ///   - streaming: of state-space blocks; an observer needs nil.
     public init(
         file: ModelFile, volume: Extent, mode: ExecutionMode, threads: Int, materializeScores: Bool = false,
-        tile: Extent? = nil, streaming: BlockStreaming? = nil
+        tile: Extent? = nil, streaming: BlockStreaming? = nil, probabilities: Bool = false
     ) throws(RuntimeError) {
         try Self.checkSize(file, volume)
         self.mode = mode
@@ -86,11 +89,12 @@ public struct RunPlan: Sendable {
         lines =
             mode == .lines
             ? try LinesPlan(file: file, layouts: layouts, tail: tail, tile: (tile.height, tile.width)) : nil
+        self.probabilities = probabilities
         self.streaming = mode == .lines ? nil : streaming
         blocks = self.streaming == nil ? [] : TokenBlock.find(file, tail: tail)
         let shapes = Shapes(
             file: file, mode: mode, threads: threads, volume: volume, extent: extent, layouts: layouts, tail: tail,
-            strips: strips, lines: lines, streaming: self.streaming, blocks: blocks)
+            strips: strips, lines: lines, streaming: self.streaming, blocks: blocks, probabilities: probabilities)
         var buffers = shapes.buffers()
         arenaBytes = BufferPlanner.place(&buffers)
         lowerBoundBytes = BufferPlanner.lowerBound(buffers)

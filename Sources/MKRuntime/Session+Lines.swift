@@ -280,6 +280,10 @@ extension Session {
         let pitch = box.x.count * argmax.labelBytes
         unsafe forEachTileRow(line, z, rows, thread, box) { row, scores, layout in
             unsafe argmax.run(scores: scores, layout: layout, labels: labels + row * pitch)
+            guard plan.probabilities else { return }
+            unsafe softmax.run(
+                scores: scores, layout: layout, columns: 0..<box.x.count, labels: labels + row * pitch,
+                output: probabilitySlice + row * box.x.count, plane: box.area)
         }
     }
 

@@ -12,7 +12,8 @@ extension Session {
         var done = 0
         for strip in plan.strips {
             let slice = strip.rows.count * plan.volume.width
-            unsafe slab.initialize(repeating: 0, count: file.classCount * plan.extent.depth * slice)
+            let planes = file.classCount + (plan.probabilities ? 1 : 0)
+            unsafe slab.initialize(repeating: 0, count: planes * plan.extent.depth * slice)
             var finished = 0
             for (row, z) in zAxis.starts.enumerated() {
                 for y in strip.windows {
@@ -59,6 +60,10 @@ extension Session {
         let slab = unsafe slab
         let offset =
             ((origin.0 + z) % plan.extent.depth) * slice + (origin.1 + y - strip.lowerBound) * volume.width + origin.2
+        if plan.probabilities {
+            let weights = unsafe slab + file.classCount * plan.extent.depth * slice + offset
+            for x in from..<to { unsafe weights[x] &+= WindowWeightRule.weight(zy, xTable[x]) }
+        }
         for channel in 0..<file.classCount {
             let sums = unsafe slab + channel * plan.extent.depth * slice + offset
             if layout.element == .i16 {
@@ -93,7 +98,12 @@ extension Session {
         for row in rows {
             let sums = unsafe slab + ((z % plan.extent.depth) * strip.count + row) * width
             for x in 0..<width {
-                let winner = unsafe takeWinner(sums + x, classStride)
+                let winner = unsafe winner(sums + x, classStride)
+                if plan.probabilities {
+                    unsafe meanProbabilities(
+                        sums + x, classStride, winner, probabilitySlice + (row * width + x), strip.count * width)
+                }
+                unsafe clear(sums + x, classStride)
                 let at = row * width + x
                 if bytes == 2 {
                     unsafe labels.storeBytes(of: UInt16(winner), toByteOffset: at * 2, as: UInt16.self)
@@ -104,18 +114,36 @@ extension Session {
         }
     }
 
-    private func takeWinner(_ sums: UnsafeMutablePointer<Int32>, _ stride: Int) -> Int {
+    private func winner(_ sums: UnsafePointer<Int32>, _ stride: Int) -> Int {
         var best = unsafe sums[0]
         var winner = 0
-        unsafe sums[0] = 0
         for channel in 1..<max(1, file.classCount) {
             let sum = unsafe sums[channel * stride]
-            unsafe sums[channel * stride] = 0
             if sum > best {
                 best = sum
                 winner = channel
             }
         }
         return winner
+    }
+
+    private func clear(_ sums: UnsafeMutablePointer<Int32>, _ stride: Int) {
+        for plane in 0..<(file.classCount + (plan.probabilities ? 1 : 0)) { unsafe sums[plane * stride] = 0 }
+    }
+
+    /// Probabilities of the weighted mean of the scores, rounded to whole units.
+    private func meanProbabilities(
+        _ sums: UnsafePointer<Int32>, _ stride: Int, _ winner: Int, _ output: UnsafeMutablePointer<UInt8>, _ plane: Int
+    ) {
+        let weight = unsafe max(1, Int64(sums[file.classCount * stride]))
+        softmax.run(
+            winner: winner,
+            score: { c in
+                let sum = unsafe Int64(sums[c * stride]) * 2 + weight
+                // Rounded down, also below zero.
+                let mean = sum >= 0 ? sum / (2 * weight) : -((2 * weight - 1 - sum) / (2 * weight))
+                return Int32(truncatingIfNeeded: mean)
+            },
+            store: { c, value in unsafe output[c * plane] = value })
     }
 }

@@ -15,6 +15,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
     let arena: UnsafeMutableRawPointer
     let steps: [Step]
     let lineSteps: [LineStep]
+    let softmax: Softmax
     /// By first op.
     let blocks: [PlannedBlock]
 
@@ -44,7 +45,13 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         unsafe self.arena = base
         steps = Self.resolve(file, plan)
         lineSteps = LineStep.resolve(file, plan)
+        softmax = Self.softmax(file, plan.scoreTensor)
         blocks = plan.streaming.map { streaming in plan.blocks.map { PlannedBlock($0, streaming, plan) } } ?? []
+    }
+
+    private static func softmax(_ file: ModelFile, _ scores: Int) -> Softmax {
+        let scale = file.scale(Int(file.tensor(scores).scaleOffset))
+        return Softmax(classes: file.classCount, k: Double(scale) * 1.4426950408889634)
     }
 
     private static func resolve(_ file: ModelFile, _ plan: RunPlan) -> [Step] {
@@ -155,7 +162,8 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
     ) throws(RuntimeError) {
         let slice = unsafe arena + plan.offset(of: .labelSlice)
         for z in box.z {
-            share(.labels(z: z, first: box.y.lowerBound), rows: box.y.count, parallel)
+            share(
+                .labels(z: z, first: box.y.lowerBound, rows: box.y.count, columns: box.x), rows: box.y.count, parallel)
             unsafe packRows(slice, box.y.count, box.x)
             unsafe try give(
                 sink, z: origin.0 + z, y: (origin.1 + box.y.lowerBound)..<(origin.1 + box.y.upperBound),
@@ -164,7 +172,9 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
     }
 
     /// Rows of labels of a slice of the scores, of all columns.
-    func labelRows(_ z: Int, _ first: Int, _ rows: Range<Int>, _ thread: Int) {
+    func labelRows(
+        _ z: Int, _ first: Int, _ count: Int, _ columns: Range<Int>, _ rows: Range<Int>, _ thread: Int
+    ) {
         let argmax = Argmax(classes: file.classCount)
         let scored = plan.layouts[plan.scoreTensor].extent
         let slice = unsafe arena + plan.offset(of: .labelSlice)
@@ -172,7 +182,17 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         unsafe forEachScoreRow((start + rows.lowerBound)..<(start + rows.upperBound), thread) { row, scores, layout in
             let offset = (row - start) * scored.width * argmax.labelBytes
             unsafe argmax.run(scores: scores, layout: layout, labels: slice + offset)
+            guard plan.probabilities else { return }
+            unsafe softmax.run(
+                scores: scores, layout: layout, columns: columns,
+                labels: slice + (offset + columns.lowerBound * argmax.labelBytes),
+                output: probabilitySlice + (row - start) * columns.count, plane: count * columns.count)
         }
+    }
+
+    /// `[class][rows][columns]` of what is delivered.
+    var probabilitySlice: UnsafeMutablePointer<UInt8> {
+        unsafe (arena + plan.offset(of: .probabilitySlice)).assumingMemoryBound(to: UInt8.self)
     }
 
     /// Moves the columns `x` of each row together.
@@ -192,6 +212,12 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         let bytes = y.count * x.count * Argmax(classes: file.classCount).labelBytes
         let labels = unsafe UnsafeRawBufferPointer(start: slice, count: bytes)
         guard unsafe sink.take(LabelSlice(z: z, y: y, x: x, labels: labels)) else {
+            throw RuntimeError(.transferFailed)
+        }
+        guard plan.probabilities else { return }
+        let values = unsafe UnsafeRawBufferPointer(
+            start: probabilitySlice, count: y.count * x.count * file.classCount)
+        guard unsafe sink.takeProbabilities(LabelSlice(z: z, y: y, x: x, labels: values)) else {
             throw RuntimeError(.transferFailed)
         }
     }

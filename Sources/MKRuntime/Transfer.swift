@@ -30,6 +30,12 @@ public protocol CodeSource {
 public protocol LabelSink {
     /// - Returns: false when they cannot be kept; the run then ends with `transferFailed`.
     func take(_ slice: LabelSlice) -> Bool
+    /// Probabilities of the same voxels, where the plan has them: one byte each, `[class][y][x]`, 255 in all.
+    func takeProbabilities(_ slice: LabelSlice) -> Bool
+}
+
+extension LabelSink {
+    public func takeProbabilities(_ slice: LabelSlice) -> Bool { true }
 }
 
 /// Codes of a whole volume in memory: `[channel][depth][height][width]`.

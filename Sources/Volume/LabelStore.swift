@@ -3,14 +3,27 @@ import MKRuntime
 import Ops
 
 /// Class indices on the model's grid on their way to the output: `[depth][height][width]`, one or two bytes each, in memory or
-/// in a file. Voxels that never arrive are background.
+/// in a file. Voxels that never arrive are background. Probabilities of the classes are planes of their own, one byte each; where none
+/// arrive the first class has all.
 final class LabelStore: LabelSink {
     private let store: ByteStore
     private let extent: Extent
     private let bytes: Int
     private let back: LabelReturn
+    private let probabilities: ByteStore?
+    private let classes: Int
 
-    init(_ grid: ModelGrid, labelBytes: Int, folder: String?, path: String) throws(VolumeError) {
+    /// - Parameter probabilities: of how many classes; 0 for none.
+    init(
+        _ grid: ModelGrid, labelBytes: Int, probabilities classes: Int = 0, folder: String?, path: String
+    ) throws(VolumeError) {
+        self.classes = classes
+        let voxels = grid.extent.voxels
+        probabilities = classes > 0 ? try ByteStore(count: voxels * classes, folder: folder, path: path) : nil
+        if let probabilities {
+            let plane = [UInt8](repeating: 255, count: grid.extent.height * grid.extent.width)
+            for z in 0..<grid.extent.depth { try probabilities.write(plane, at: z * plane.count) }
+        }
         extent = grid.extent
         bytes = labelBytes
         back = LabelReturn(axisMap: grid.axisMap, grid: grid.grid)
@@ -18,12 +31,29 @@ final class LabelStore: LabelSink {
     }
 
     func take(_ slice: LabelSlice) -> Bool {
-        let first = ((slice.z * extent.height + slice.y.lowerBound) * extent.width + slice.x.lowerBound) * bytes
-        if slice.x.count == extent.width { return unsafe store.put(slice.labels, at: first) }
+        unsafe put(slice, slice.labels, bytes: bytes, into: store, at: 0)
+    }
+
+    func takeProbabilities(_ slice: LabelSlice) -> Bool {
+        guard let probabilities else { return true }
+        let part = slice.y.count * slice.x.count
+        for c in 0..<classes {
+            let values = unsafe UnsafeRawBufferPointer(rebasing: slice.labels[(c * part)..<((c + 1) * part)])
+            guard unsafe put(slice, values, bytes: 1, into: probabilities, at: c * extent.voxels) else { return false }
+        }
+        return true
+    }
+
+    private func put(
+        _ slice: LabelSlice, _ values: UnsafeRawBufferPointer, bytes: Int, into store: ByteStore, at start: Int
+    ) -> Bool {
+        let voxel = (slice.z * extent.height + slice.y.lowerBound) * extent.width + slice.x.lowerBound
+        let first = start + voxel * bytes
+        if slice.x.count == extent.width { return unsafe store.put(values, at: first) }
         let width = slice.x.count * bytes
         for row in 0..<slice.y.count {
-            let labels = unsafe UnsafeRawBufferPointer(rebasing: slice.labels[(row * width)..<((row + 1) * width)])
-            guard unsafe store.put(labels, at: first + row * extent.width * bytes) else { return false }
+            let part = unsafe UnsafeRawBufferPointer(rebasing: values[(row * width)..<((row + 1) * width)])
+            guard unsafe store.put(part, at: first + row * extent.width * bytes) else { return false }
         }
         return true
     }
@@ -46,6 +76,20 @@ final class LabelStore: LabelSink {
         _ type: T.Type, _ body: (Int, Span<T>) throws(VolumeError) -> Void
     ) throws(VolumeError) {
         precondition(MemoryLayout<T>.size == bytes, "labels of another width")
+        try forEachSlice(of: store, at: 0, outside: T.zero, body)
+    }
+
+    /// The same for the probabilities of one class.
+    func forEachProbabilitySlice(
+        _ c: Int, _ body: (Int, Span<UInt8>) throws(VolumeError) -> Void
+    ) throws(VolumeError) {
+        guard let probabilities else { return }
+        try forEachSlice(of: probabilities, at: c * extent.voxels, outside: c == 0 ? 255 : 0, body)
+    }
+
+    private func forEachSlice<T: FixedWidthInteger & BitwiseCopyable>(
+        of store: ByteStore, at start: Int, outside: T, _ body: (Int, Span<T>) throws(VolumeError) -> Void
+    ) throws(VolumeError) {
         let size = back.storedSize
         let area = size.x * size.y
         var plane = [T](repeating: 0, count: extent.height * extent.width)
@@ -54,9 +98,9 @@ final class LabelStore: LabelSink {
         var group = [T](repeating: 0, count: min(step, size.z) * area)
         for first in stride(from: 0, to: size.z, by: step) {
             let slices = first..<min(first + step, size.z)
-            for index in group.indices { group[index] = 0 }
+            for index in group.indices { group[index] = outside }
             for z in 0..<extent.depth where !isAligned || back.plane(first) == z {
-                try store.read(into: &plane, at: z * plane.count * bytes)
+                try store.read(into: &plane, at: start + z * plane.count * MemoryLayout<T>.size)
                 var target = group.mutableSpan
                 var part = target._mutatingExtracting(0..<(slices.count * area))
                 back.place(plane.span, model: z, slices: slices, into: &part)

@@ -47,8 +47,8 @@ public final class LabelWriter {
         header.dims.x * header.dims.y * (values.contains { $0 > 255 } ? 2 : 1) + (400 << 10)
     }
 
-    private static func headerBytes(
-        _ header: NIfTIHeader, values: [UInt16], isWide: Bool, name: String, description: String
+    static func headerBytes(
+        _ header: NIfTIHeader, values: [UInt16], isWide: Bool, name: String, description: String, classes: Int? = nil
     ) -> [UInt8] {
         var raw = header.raw
         raw.set(.datatype, 0, (isWide ? VoxelType.uint16 : .uint8).rawValue)
@@ -63,6 +63,14 @@ public final class LabelWriter {
         raw.set(.calMax, real: Double(values.max()!))
         // NIFTI_INTENT_LABEL: viewers choose a label rendering by it.
         raw.set(.intentCode, 0, 1002)
+        if let classes {
+            // Probabilities of the classes along the fourth axis: no labels.
+            raw.set(.dim, 0, 4)
+            raw.set(.dim, 4, classes)
+            raw.set(.sclSlope, real: 1 / 255)
+            raw.set(.calMax, real: 1)
+            raw.set(.intentCode, 0, 0)
+        }
         raw.set(.intentName, text: name)
         raw.set(.descrip, text: description)
         raw.setSingleFileMagic()

@@ -16,9 +16,14 @@ public struct PlanSearch {
 
     /// Where codes and labels may wait.
     private let storages: [SegmentationPlan.Storage]
+    private let probabilities: Bool
 
     /// - Parameter storage: nil for memory where it fits, else disk.
-    public init(model: MappedModel, headers: [NIfTIHeader], threads: Int, storage: SegmentationPlan.Storage? = nil) {
+    public init(
+        model: MappedModel, headers: [NIfTIHeader], threads: Int, storage: SegmentationPlan.Storage? = nil,
+        probabilities: Bool = false
+    ) {
+        self.probabilities = probabilities
         storages = storage.map { [$0] } ?? [.memory, .disk]
         self.model = model
         self.headers = headers
@@ -81,7 +86,7 @@ public struct PlanSearch {
                     result.append(
                         try SegmentationPlan(
                             model: model, headers: headers, mode: mode, threads: threads, tile: tile, storage: storage,
-                            streaming: streaming))
+                            streaming: streaming, probabilities: probabilities))
                 }
             }
         }

@@ -20,11 +20,14 @@ public struct Segmentation {
         public var overwrite: Bool
         /// At most 79 bytes, for the header.
         public var description: String
+        /// Class probabilities as a 4D image; the plan must have them.
+        public var probabilities: String?
 
-        public init(path: String, overwrite: Bool, description: String) {
+        public init(path: String, overwrite: Bool, description: String, probabilities: String? = nil) {
             self.path = path
             self.overwrite = overwrite
             self.description = description
+            self.probabilities = probabilities
         }
     }
 
@@ -40,6 +43,12 @@ public struct Segmentation {
         let writer = try LabelWriter(
             path: output.path, like: headers[0], values: model.file.labelValues, description: output.description,
             overwrite: output.overwrite)
+        var probabilities: ProbabilityWriter?
+        if let path = output.probabilities {
+            probabilities = try ProbabilityWriter(
+                path: path, like: headers[0], classes: model.file.classCount, description: output.description,
+                overwrite: output.overwrite, labels: output.path)
+        }
         var result = Segmentation(model: model, headers: headers, plan: plan, output: output.path, progress: progress)
         let labels = try result.infer(isa, pool)
         if plan.labelBytes == 1 {
@@ -47,6 +56,7 @@ public struct Segmentation {
         } else {
             try result.write(labels, UInt16.self, writer)
         }
+        if let probabilities { try result.write(labels, probabilities) }
         try writer.finish()
         return result
     }
@@ -74,7 +84,9 @@ public struct Segmentation {
         guard let arena = Arena(byteCount: plan.run.arenaBytes) else {
             throw BudgetError(file: headers[0].path, limit: plan.totalBytes, needs: [plan.need])
         }
-        let labels = try LabelStore(plan.grid, labelBytes: plan.labelBytes, folder: folder, path: output)
+        let labels = try LabelStore(
+            plan.grid, labelBytes: plan.labelBytes, probabilities: plan.run.probabilities ? model.file.classCount : 0,
+            folder: folder, path: output)
         let session = try unsafe Session(file: model.file, plan: plan.run, arena: arena.bytes, isa: isa)
         let progress = progress
         unsafe try session.run(
@@ -98,6 +110,14 @@ public struct Segmentation {
             }
         }
         return codes
+    }
+
+    private func write(_ labels: LabelStore, _ writer: ProbabilityWriter) throws(VolumeError) {
+        for c in 0..<model.file.classCount {
+            try labels.forEachProbabilitySlice(c) { (_, slice) throws(VolumeError) in try writer.append(slice) }
+            _ = progress("writing probabilities", Double(c + 1) / Double(model.file.classCount))
+        }
+        try writer.finish()
     }
 
     private mutating func write<T: FixedWidthInteger & BitwiseCopyable>(

@@ -37,13 +37,13 @@ public struct SegmentationPlan: Sendable {
 
     public init(
         model: MappedModel, headers: [NIfTIHeader], mode: ExecutionMode, threads: Int, tile: Extent? = nil,
-        storage: Storage = .memory, streaming: BlockStreaming? = nil
+        storage: Storage = .memory, streaming: BlockStreaming? = nil, probabilities: Bool = false
     ) throws {
         let file = model.file
         grid = try ModelGrid(headers[0], file)
         run = try RunPlan(
             file: file, volume: grid.extent, mode: mode, threads: threads, tile: tile,
-            streaming: streaming)
+            streaming: streaming, probabilities: probabilities)
         self.storage = storage
         readsSlices = storage == .disk && !grid.grid.interpolates
         labelBytes = Argmax(classes: file.classCount).labelBytes
@@ -89,23 +89,27 @@ private struct Sizes {
 
     private var codeBytes: Int { run.volume.voxels * headers.count }
     private var labelVolume: Int { run.volume.voxels * labelBytes }
+    private var probabilityVolume: Int { run.probabilities ? run.volume.voxels * model.file.classCount : 0 }
 
     var diskBytes: Int {
         guard isOnDisk else { return 0 }
         // Codes in stored order exist beside those of the model's planes for one channel.
         let kept = readsSlices && grid.axisMap.storedAxis[2] != 2 ? headers.map(\.dims.count).max() ?? 0 : 0
-        return codeBytes + max(kept, labelVolume)
+        return codeBytes + max(kept, labelVolume + probabilityVolume)
     }
 
     func phases() -> [(name: String, items: [Item])] {
+        let writers = run.probabilities ? 2 : 1
         let always = [
             Item(name: "program", bytes: SegmentationPlan.processBytes),
             Item(name: "model file", bytes: model.byteCount),
             Item(
-                name: "output slices", bytes: LabelWriter.bytesNeeded(headers[0], values: model.file.labelValues)),
+                name: "output slices",
+                bytes: writers * LabelWriter.bytesNeeded(headers[0], values: model.file.labelValues)),
         ]
         let codes = isOnDisk ? [] : [Item(name: "input codes", bytes: codeBytes)]
-        let labels = isOnDisk ? [] : [Item(name: "labels", bytes: labelVolume)]
+        var labels = isOnDisk ? [] : [Item(name: "labels", bytes: labelVolume)]
+        if run.probabilities, !isOnDisk { labels.append(Item(name: "probabilities", bytes: probabilityVolume)) }
         return [
             ("reading", always + codes + [Item(name: readsSlices ? "voxels of a slice" : "voxels", bytes: voxels)]),
             ("running", always + codes + [Item(name: "arena", bytes: run.arenaBytes)] + labels),

@@ -37,6 +37,11 @@ struct Segment: ParsableCommand {
             """) var tile: TileSize?
     @Option(help: "memory or disk: where codes and labels wait (default: memory, or disk when that does not fit).")
     var storage: SegmentationPlan.Storage?
+    @Option(
+        help: """
+            Write the classes' probabilities as a 4D image, too (uint8, slope 1/255, classes in the model's order along the fourth \
+            axis; a voxel's add up to exactly 1).
+            """) var probabilities: String?
     @Flag(help: "Replace an existing output.") var overwrite = false
     @Option(help: "Write a report of the run as JSON.") var json: String?
     @Option(help: "Write voxels and volume of every label as CSV.") var stats: String?
@@ -62,7 +67,9 @@ struct Segment: ParsableCommand {
         let headers = try channelHeaders(mapped.file)
         Terminal.warn(headers.flatMap(\.warnings))
         Terminal.warn(try GridCheck.check(headers, affineMatters: true))
-        let search = PlanSearch(model: mapped, headers: headers, threads: threads, storage: storage)
+        let search = PlanSearch(
+            model: mapped, headers: headers, threads: threads, storage: storage,
+            probabilities: probabilities != nil)
         let trial = dryRun ? SpeedTrial(mapped, isa: isa, pool: ThreadPool(threads: threads)) : nil
         let estimate: ((SegmentationPlan) -> Double)? = trial.map { trial in { trial.seconds($0) } }
         if dryRun { print(PlanText.modes(search, estimate: estimate) + "\n") }
@@ -85,7 +92,8 @@ struct Segment: ParsableCommand {
             model: mapped, headers: headers, plan: plan, isa: isa, pool: ThreadPool(threads: threads),
             output: Segmentation.Output(
                 path: output, overwrite: overwrite,
-                description: "\(Version.text) \(mapped.file.string(mapped.file.record.name))"),
+                description: "\(Version.text) \(mapped.file.string(mapped.file.record.name))",
+                probabilities: probabilities),
             progress: { stage, fraction in
                 progress.update(stage, fraction)
                 return true

@@ -129,6 +129,42 @@ import Testing
         #expect((report["peak_resident_bytes"] as! Int) <= report["planned_bytes"] as! Int)
     }
 
+    /// Probabilities from memory and from disk are the same file, planned and kept to; the labels do not change.
+    @Test func probabilitiesComeOutToo() throws {
+        let bench = try Bench()
+        let image = try bench.scratch.write(TestFiles.volume(96), "large.nii")
+        let (out, plain) = (bench.scratch.file("labels.nii"), bench.scratch.file("plain.nii"))
+        #expect(try Tool.run("mkrun", ["segment", bench.model, image, "-o", plain]).status == 0)
+        var files: [Data] = []
+        for storage in ["memory", "disk"] {
+            let (map, json) = (bench.scratch.file("p.nii"), bench.scratch.file("report.json"))
+            let run = try Tool.run(
+                "mkrun",
+                [
+                    "segment", bench.model, image, "-o", out, "--probabilities", map, "--storage", storage, "--json",
+                    json,
+                    "--overwrite",
+                ])
+            #expect(run.status == 0, "\(run.errors)")
+            let report =
+                try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: json))) as! [String: Any]
+            #expect((report["peak_resident_bytes"] as! Int) <= report["planned_bytes"] as! Int)
+            files.append(try Data(contentsOf: URL(fileURLWithPath: map)))
+            let isSame =
+                try Data(contentsOf: URL(fileURLWithPath: out)) == Data(contentsOf: URL(fileURLWithPath: plain))
+            #expect(isSame)
+        }
+        let isSame = files[0] == files[1]
+        #expect(isSame && files[0].count == 352 + 3 * 96 * 96 * 96)
+        let voxels = [UInt8](files[0].dropFirst(352))
+        let count = 96 * 96 * 96
+        let sums = Set((0..<count).map { Int(voxels[$0]) + Int(voxels[$0 + count]) + Int(voxels[$0 + 2 * count]) })
+        #expect(sums == [255])
+        let both = try Tool.run(
+            "mkrun", ["segment", bench.model, image, "-o", out, "--probabilities", out, "--overwrite"])
+        #expect(both.status == 8 && both.errors.contains("two files"))
+    }
+
     @Test func existingOutputsAreKept() throws {
         let bench = try Bench()
         let out = try bench.scratch.write([1, 2, 3], "labels.nii.gz")

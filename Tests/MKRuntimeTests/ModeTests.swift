@@ -96,6 +96,87 @@ import Testing
         }
     }
 
+    /// Probabilities of a whole volume: `[class][depth][height][width]`.
+    private final class Collector: LabelSink {
+        let extent: Extent
+        let classes: Int
+        var labels: [UInt8]
+        var probabilities: [UInt8]
+
+        init(_ extent: Extent, classes: Int) {
+            self.extent = extent
+            self.classes = classes
+            labels = [UInt8](repeating: 0, count: extent.voxels)
+            probabilities = [UInt8](repeating: 0, count: extent.voxels * classes)
+        }
+
+        private func forEach(_ slice: LabelSlice, _ body: (Int, Int) -> Void) {
+            for (row, y) in slice.y.enumerated() {
+                for (column, x) in slice.x.enumerated() {
+                    body((slice.z * extent.height + y) * extent.width + x, row * slice.x.count + column)
+                }
+            }
+        }
+
+        func take(_ slice: LabelSlice) -> Bool {
+            forEach(slice) { labels[$0] = slice.labels[$1] }
+            return true
+        }
+
+        func takeProbabilities(_ slice: LabelSlice) -> Bool {
+            for c in 0..<classes {
+                let plane = c * slice.y.count * slice.x.count
+                forEach(slice) { probabilities[c * extent.voxels + $0] = slice.labels[plane + $1] }
+            }
+            return true
+        }
+    }
+
+    private func collect(
+        _ runner: Runner, _ volume: Extent, _ mode: ExecutionMode, threads: Int = 1, isa: ISA = .best,
+        tile: Extent? = nil
+    ) throws -> Collector {
+        let plan = try RunPlan(
+            file: runner.file, volume: volume, mode: mode, threads: threads, tile: tile, probabilities: true)
+        #expect(overlaps(plan.buffers).isEmpty)
+        let arena = UnsafeMutableRawBufferPointer.allocate(byteCount: plan.arenaBytes, alignment: 64)
+        defer { arena.deallocate() }
+        arena.initializeMemory(as: UInt8.self, repeating: 0xC3)
+        let session = try Session(file: runner.file, plan: plan, arena: arena, isa: isa)
+        let result = Collector(volume, classes: runner.file.classCount)
+        try runner.codes(volume).withUnsafeBufferPointer {
+            try session.run(
+                from: CodeVolume($0, extent: volume, channels: 1), to: result, parallel: BackwardsPool())
+        }
+        return result
+    }
+
+    /// Every voxel's add up to 255, the label has the largest, and no mode, tile, thread or instruction set changes one.
+    @Test func probabilitiesAreThoseOfTheLabelsInEveryMode() throws {
+        let runner = try Runner()
+        let volume = Self.volumes[0]
+        let expected = try collect(runner, volume, .whole, isa: .portable)
+        #expect(try expected.labels == runner.labels(volume))
+        let found = [
+            try collect(runner, volume, .whole, threads: 3), try collect(runner, volume, .lines, threads: 2),
+            try collect(runner, volume, .lines, tile: Extent(depth: 1, height: 6, width: 10)),
+            try collect(runner, volume, .tiles, tile: Extent(depth: 7, height: 8, width: 9)),
+        ]
+        for other in found {
+            #expect(other.labels == expected.labels && other.probabilities == expected.probabilities)
+        }
+        let windows = try collect(runner, volume, .windows)
+        #expect(try windows.labels == runner.labels(volume, mode: .windows))
+        let strips = try collect(runner, volume, .windows, threads: 3, tile: Extent(depth: 32, height: 5, width: 64))
+        #expect(strips.probabilities == windows.probabilities)
+        for result in [expected, windows] {
+            for voxel in 0..<volume.voxels {
+                let all = (0..<result.classes).map { Int(result.probabilities[$0 * volume.voxels + voxel]) }
+                #expect(all.reduce(0, +) == 255 && all[Int(result.labels[voxel])] == all.max()!)
+            }
+        }
+    }
+
     /// Random layouts of random plans: rings, volumes and slabs never overlap (the checker of `PlannerTests`), and a ring of
     /// a chain has 2 · dilation + 1 slices.
     @Test func ringsAreAsSmallAsTheirConvolutions() throws {

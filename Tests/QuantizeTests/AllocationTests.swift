@@ -82,9 +82,10 @@ import Testing
     private func allocations(_ file: ModelFile, _ mode: ExecutionMode, _ threads: Int) throws -> Int? {
         let volume = Extent(depth: 32, height: 32, width: 32)
         let tile = Extent(depth: 16, height: 16, width: mode == .windows ? 32 : 16)
-        guard let plan = try? RunPlan(file: file, volume: volume, mode: mode, threads: threads, tile: tile) else {
-            return nil
-        }
+        guard
+            let plan = try? RunPlan(
+                file: file, volume: volume, mode: mode, threads: threads, tile: tile, probabilities: threads > 1)
+        else { return nil }
         let arena = try #require(Arena(byteCount: plan.arenaBytes))
         let session = try Session(file: file, plan: plan, arena: arena.bytes, isa: .best)
         let pool = FencedPool(pool: ThreadPool(threads: threads))

@@ -114,6 +114,6 @@ import Testing
         var converter = Converter(graph: network.graph, options: Converter.Options()) { _, _ in }
         converter.calibrate(input, volume: 1, of: 1)
         let metadata = try Metadata.builder(config: network.config, classes: 3, inputChannels: 2, provenance: [])
-        return try converter.convert(inputCoding: nil, metadata: metadata, sample: input).bytes
+        return try converter.convert(inputCoding: nil, metadata: metadata, samples: [input]).bytes
     }
 }
