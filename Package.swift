@@ -58,7 +58,8 @@ let package = Package(
         .testTarget(
             name: "QuantizeTests",
             dependencies: [
-                "Quantize", "GraphIR", "FlatGraph", "HostRuntime", "Volume", "TestSupport", "AllocationFence",
+                "Quantize", "GraphIR", "FlatGraph", "FixedPoint", "HostRuntime", "MKRuntime", "Ops", "Volume",
+                "TestSupport", "AllocationFence",
             ]),
         // Runs the built programs as a user would.
         .testTarget(name: "CommandTests", dependencies: ["mkquant", "mkrun", "Volume", "FlatGraph", "TestSupport"]),

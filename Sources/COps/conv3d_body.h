@@ -240,12 +240,16 @@ MK_INLINE void conv3d_group(const mk_conv3d *conv, const mk_conv3d_row *rows, in
 
 void MK_NAME(const mk_conv3d *conv, const mk_conv3d_row *rows, int32_t row_count, uint8_t *output,
              ptrdiff_t output_block_stride, int32_t width) {
-    const int32_t most = MKV_CHANNELS_FOR((width + MKV_LANES - 1) / MKV_LANES);
+    const int32_t limit = MK_STRIDE == 1 ? MKV_CHANNELS : MKV_CHANNELS_SECOND;
+    const int32_t wanted = MKV_CHANNELS_FOR((width + MKV_LANES - 1) / MKV_LANES), most = wanted < limit ? wanted : limit;
     for (int32_t first = 0, count; first < conv->out_channels; first += count) {
         const int32_t left = conv->out_channels - first;
         count = left < most ? left : most;
 #define MK_CASE(n) \
-    case n: conv3d_group(conv, rows, row_count, first, output, output_block_stride, width, n); break;
+    case n: \
+        if (n <= (MK_STRIDE == 1 ? MKV_CHANNELS : MKV_CHANNELS_SECOND)) \
+            conv3d_group(conv, rows, row_count, first, output, output_block_stride, width, n); \
+        break;
         switch (count) {
             MK_CASE(1)
             MK_CASE(2)

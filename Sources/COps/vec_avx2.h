@@ -5,6 +5,7 @@
 #define MKV_LANES 8
 #define MKV_CHANNELS 4
 #define MKV_CHANNELS_FOR(vectors) 4
+#define MKV_CHANNELS_SECOND 4
 #define MKV_TILE_FOR(count) ((count) > 2 ? 2 : 3)
 #define MKV_TILE_MAX 3
 

@@ -6,6 +6,7 @@
 #define MKV_LANES 16
 #define MKV_CHANNELS 12
 #define MKV_CHANNELS_FOR(vectors) ((vectors) == 1 || (vectors) == 2 || (vectors) == 4 ? 12 : 8)
+#define MKV_CHANNELS_SECOND 12
 #define MKV_TILE_FOR(count) ((count) > 8 ? 2 : (count) > 4 ? 3 : (count) > 2 ? 4 : 6)
 #define MKV_TILE_MAX 6
 

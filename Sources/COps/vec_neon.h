@@ -38,6 +38,7 @@ MKV int8x16_t mkv_signed(uint8x16_t x) {
 // 24 of the 32 registers are accumulators, as in vec_avx512vnni.h. A weight is used by two vectors at least, so that loads stay few.
 #define MKV_CHANNELS 12
 #define MKV_CHANNELS_FOR(vectors) 12
+#define MKV_CHANNELS_SECOND 4  // at stride 2, for less code
 #define MKV_TILE_FOR(count) ((count) > 8 ? 2 : (count) > 4 ? 3 : (count) > 2 ? 5 : 6)
 #define MKV_TILE_MAX 6
 #define MKV_BLOCKS_INSIDE
@@ -76,6 +77,7 @@ MKV mkv_sum mkv_dot(mkv_sum acc, mkv_in x, mkv_weight w) { MKV_BY_CHANNEL(vdotq_
 // 128 · 127 fit 16 bits, so that neighbouring taps share that addition.
 #define MKV_CHANNELS 4
 #define MKV_CHANNELS_FOR(vectors) 4
+#define MKV_CHANNELS_SECOND 4
 #define MKV_TILE_FOR(count) ((count) > 2 ? 2 : (count) > 1 ? 4 : 6)
 #define MKV_TILE_MAX 6
 #define MKV_BLOCKS_INSIDE
