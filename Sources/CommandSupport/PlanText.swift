@@ -88,7 +88,7 @@ public struct PlanText {
         case .ring(let index, let segment):
             "\(file.string(file.tensor(index).name)) slices\(segment > 0 ? " (\(segment))" : "")"
         case .scratch(let op): "\(file.string(file.op(op).name)) scratch"
-        case .chunk(let index): "\(file.string(file.tensor(index).name)) chunk"
+        case .chunk(let index, _): "\(file.string(file.tensor(index).name)) chunk"
         case .backward(let op): "\(file.string(file.op(op).name)) kept"
         case .volume: "stored volume"
         case .inputRows: "input rows"

@@ -19,6 +19,10 @@ extension ModelFile {
         return DepthToSpace(channels: Int(output.channels), zeroPoint: output.zeroPoint)
     }
 
+    public func sliceOrder(_ op: OpRecord) -> SliceOrder {
+        SliceOrder(isInverse: op.mode == 1, zeroPoint: tensor(Int(op.output)).zeroPoint)
+    }
+
     public func depthwise(_ op: OpRecord) -> Depthwise {
         let output = tensor(Int(op.output))
         return Depthwise(

@@ -25,6 +25,7 @@ struct OpValidator {
         case .scan: try scan()
         case .gate: try gate()
         case .narrow: try narrow()
+        case .sliceOrder: try sliceOrder()
         }
     }
 

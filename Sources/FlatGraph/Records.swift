@@ -239,6 +239,7 @@ public struct OpRecord: Equatable, Sendable {
         case gate = 14
         case narrow = 15
         case lookupWide = 16
+        case sliceOrder = 17
     }
 
     public var name = StringRef()
@@ -252,7 +253,7 @@ public struct OpRecord: Equatable, Sendable {
     public var dilation: (UInt16, UInt16, UInt16) = (0, 0, 0)
     public var padding: (UInt16, UInt16, UInt16) = (0, 0, 0)
     /// conv3d: log2 of the stride, 0 or 1. tokenConv and scan: 1 runs from the last token to the first.
-    /// groupNorm and depthwise with i16 output: 1 clamps at 0.
+    /// groupNorm and depthwise with i16 output: 1 clamps at 0. sliceOrder: 1 for the way back.
     public var mode: UInt16 = 0
     /// conv3d, depthwise, tokenConv: bytes of the weights section, in kernel order.
     public var weightsOffset: UInt64 = 0

@@ -17,6 +17,7 @@ public enum MKQ {
         "conv3d-u8", "lookup-u8", "add-u8", "concat-u8", "argmax", "group-norm", "layer-norm", "add-i16",
         "depth-to-space",
         "depthwise-u8", "token-conv-u8", "token-conv-i16", "kan-basis", "scan", "gate", "narrow", "lookup-i16",
+        "slice-order",
     ]
 }
 

@@ -34,6 +34,16 @@ extension OpValidator {
         for i in 0..<2 { try requireSameShape(input(i)) }
     }
 
+    func sliceOrder() throws(ModelFileError) {
+        try requireOperands(1, storage: nil)
+        try require(input(0).storage != .labels, .badShape, "input storage", 3, 1)
+        try requireStorage(input(0).storage)
+        try requireSameShape(input(0))
+        try require(
+            input(0).zeroPoint == output.zeroPoint, .badShape, "zeroPoint", Int(output.zeroPoint),
+            Int(input(0).zeroPoint))
+    }
+
     func depthToSpace() throws(ModelFileError) {
         try requireOperands(1, storage: .u8)
         try requireStorage(.u8)

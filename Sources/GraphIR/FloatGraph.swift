@@ -79,7 +79,7 @@ public struct BatchNorm: Equatable, Sendable {
     }
 
     /// y = x · gain + offset, in double.
-    func affine(_ channel: Int) -> (gain: Double, offset: Double) {
+    public func affine(_ channel: Int) -> (gain: Double, offset: Double) {
         let gain = Double(scale[channel]) / (Double(variance[channel]) + epsilon).squareRoot()
         return (gain, Double(shift[channel]) - Double(mean[channel]) * gain)
     }
@@ -133,6 +133,8 @@ public enum FloatOp: Equatable, Sendable {
     /// Channel (kz·4 + ky·2 + kx)·C + c of a voxel becomes channel c of voxel (2z + kz, 2y + ky, 2x + kx): the second half of
     /// a transposed convolution of kernel and stride 2.
     case depthToSpace
+    /// The token sequence in another order, or back; the size stays. See `SliceOrder`.
+    case sliceOrder(SliceOrder)
     case add
     /// Along the channels.
     case concat
@@ -151,6 +153,7 @@ public enum FloatOp: Equatable, Sendable {
         case .scan: "scan"
         case .gate: "gate"
         case .depthToSpace: "depth to space"
+        case .sliceOrder: "slice order"
         case .activation(let f): f.name
         case .add: "add"
         case .concat: "concat"
@@ -168,7 +171,8 @@ extension FloatOp {
         case .argmax: 1
         case .depthToSpace: inputs[0] / 8
         case .kanBasis(let basis): inputs[0] * basis.outputsPerChannel
-        case .batchNorm, .groupNorm, .layerNorm, .activation, .depthwise, .tokenConv, .scan, .gate, .add: inputs[0]
+        case .batchNorm, .groupNorm, .layerNorm, .activation, .depthwise, .tokenConv, .scan, .gate, .sliceOrder, .add:
+            inputs[0]
         }
     }
 
@@ -183,7 +187,7 @@ extension FloatOp {
     /// Whether a voxel's output depends on more than its surroundings: on statistics or on the whole sequence.
     public var isGlobal: Bool {
         switch self {
-        case .groupNorm, .scan: true
+        case .groupNorm, .scan, .sliceOrder: true
         default: false
         }
     }

@@ -113,6 +113,19 @@ enum FloatTokens {
         return result
     }
 
+    static func reorder(_ x: FloatTensor, _ order: SliceOrder) -> FloatTensor {
+        let (count, depth) = (x.size.count, x.size.depth)
+        var result = x
+        for c in 0..<x.channels {
+            for n in 0..<count {
+                let sequence = n % (count / depth) * depth + n / (count / depth)
+                let (to, from) = order.isInverse ? (n, sequence) : (sequence, n)
+                result.values[c * count + to] = x.values[c * count + from]
+            }
+        }
+        return result
+    }
+
     static func depthToSpace(_ x: FloatTensor) -> FloatTensor {
         let channels = x.channels / 8
         let s = x.size

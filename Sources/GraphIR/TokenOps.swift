@@ -101,6 +101,17 @@ public struct KANBasis: Equatable, Sendable {
     }
 }
 
+/// The inter-slice order of SegMamba: voxel after voxel through all slices, so that depth is fastest. Voxel n of the result, in
+/// memory order, is voxel n of that sequence:
+///
+///     y[(h·width + w)·depth + d] = x[(d·height + h)·width + w]
+public struct SliceOrder: Equatable, Sendable {
+    /// From that sequence back to memory order.
+    public var isInverse: Bool
+
+    public init(isInverse: Bool) { self.isInverse = isInverse }
+}
+
 extension FloatOp {
     var parameterCount: Int {
         switch self {

@@ -5,8 +5,8 @@ public struct PlannedBuffer: Equatable, Sendable {
         case tensor(Int)
         /// The slices of a tensor that a slice-by-slice pass still needs.
         case ring(Int, segment: Int)
-        /// A tensor of a state-space block for one chunk of tokens.
-        case chunk(Int)
+        /// A tensor of a state-space block, by the block's first op, for one chunk of tokens: several blocks may read one tensor.
+        case chunk(Int, block: Int)
         /// What the backward scan at op index leaves for the forward pass.
         case backward(Int)
         /// Zero-point row of a convolution, sums of a normalization or states of a scan, by op index.

@@ -118,7 +118,8 @@ extension RunPlan {
                     // Ops of a block run in their order in every chunk, so that lives within the block hold.
                     result.append(
                         PlannedBuffer(
-                            use: .chunk(tensor), bytes: block.layout(layouts[tensor], streaming).byteCount,
+                            use: .chunk(tensor, block: block.ops.lowerBound),
+                            bytes: block.layout(layouts[tensor], streaming).byteCount,
                             first: life.lowerBound, last: life.upperBound))
                     continue
                 }
@@ -161,7 +162,8 @@ extension RunPlan {
             var result = [block.input, block.output].map { tensor in
                 let bytes = block.layout(layouts[tensor], streaming).byteCount
                 return PlannedBuffer(
-                    use: .chunk(tensor), bytes: bytes, first: tensor == block.input ? first : last, last: last)
+                    use: .chunk(tensor, block: first), bytes: bytes, first: tensor == block.input ? first : last,
+                    last: last)
             }
             for op in block.backward {
                 let full = layouts[Int(file.op(op).output)]

@@ -91,7 +91,7 @@ extension RunPlan {
             return Extent(
                 depth: kernel.depth / 2 * voxels, height: kernel.height / 2 * voxels, width: kernel.width / 2 * voxels)
         case .depthToSpace: return Extent(cube: voxels)
-        case .groupNorm, .scan, .tokenConv: throw RuntimeError(.tilesUnsupported, index: index)
+        case .groupNorm, .scan, .tokenConv, .sliceOrder: throw RuntimeError(.tilesUnsupported, index: index)
         default: return Extent(depth: 0, height: 0, width: 0)
         }
     }

@@ -169,9 +169,9 @@ struct PlannedBlock: Sendable {
         self.block = block
         self.streaming = streaming
         input = plan.offset(of: .tensor(block.input))
-        inputCopy = plan.offset(of: .chunk(block.input))
+        inputCopy = plan.offset(of: .chunk(block.input, block: block.ops.lowerBound))
         output = plan.offset(of: .tensor(block.output))
-        outputChunk = plan.offset(of: .chunk(block.output))
+        outputChunk = plan.offset(of: .chunk(block.output, block: block.ops.lowerBound))
         keptOffsets = block.backward.map { plan.offset(of: .backward($0)) }
     }
 

@@ -57,9 +57,9 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
     private static func resolve(_ file: ModelFile, _ plan: RunPlan) -> [Step] {
         guard plan.lines == nil else { return [] }
         let inPlace = RunPlan.inPlaceTargets(file, plan.layouts)
-        func offset(_ tensor: Int, isChunk: Bool) -> Int {
+        func offset(_ tensor: Int, in block: TokenBlock?) -> Int {
             let owner = inPlace[tensor] ?? tensor
-            let use = isChunk ? PlannedBuffer.Use.chunk(owner) : .tensor(owner)
+            let use = block.map { PlannedBuffer.Use.chunk(owner, block: $0.ops.lowerBound) } ?? .tensor(owner)
             for buffer in plan.buffers where buffer.use == use { return buffer.offset }
             return -1  // labels, or scores that exist row by row
         }
@@ -74,8 +74,8 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
             let layouts = tensors.map(layout)
             return Step(
                 op: op, conv: conv, concat: op.kind == .concat ? Concat(channels: layouts.map { $0.channels }) : nil,
-                inputs: tensors.map { offset($0, isChunk: block != nil) }, inputLayouts: layouts,
-                output: offset(Int(op.output), isChunk: block != nil), outputLayout: layout(Int(op.output)),
+                inputs: tensors.map { offset($0, in: block) }, inputLayouts: layouts,
+                output: offset(Int(op.output), in: block), outputLayout: layout(Int(op.output)),
                 scratch: plan.scratchOffset(index))
         }
     }

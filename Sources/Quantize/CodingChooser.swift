@@ -50,6 +50,20 @@ struct CodingChooser {
         return result
     }
 
+    /// Bytes in which a convolution writes what its ReLU makes 16 bits of: it has no 16-bit form with a clamp at 0.
+    func byteForms() -> [ValueID: ValueCoding] {
+        var result: [ValueID: ValueCoding] = [:]
+        let fused = graph.valuesInsideFusedActivations
+        for node in graph.nodes {
+            guard case .activation(.relu) = node.op, fused.contains(node.inputs[0]), groups.wide.contains(node.output),
+                case .conv3d = graph.nodes[node.inputs[0] - 1].op
+            else { continue }
+            result[node.output] = .perChannel(
+                high: (calibration.histograms[node.output] ?? []).map { max(rule.range($0).high, 1e-6) })
+        }
+        return result
+    }
+
     // MARK: Channels side by side
 
     /// Where concatenated channels keep a scale each, they share the zero point 128, and so do a rearrangement's.

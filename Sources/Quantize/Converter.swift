@@ -49,9 +49,10 @@ public struct Converter {
         let codings = chooser.choose(
             input: inputCoding ?? .unsigned(low: inputRange.low, high: inputRange.high))
         let narrowCopies = chooser.narrowCopies()
+        let byteForms = chooser.byteForms()
         func lower(_ corrections: [Int: [Double]]) throws(QuantizeError) -> LoweredModel {
             var lowering = Lowering(
-                graph: graph, codings: codings, narrowCopies: narrowCopies,
+                graph: graph, codings: codings, narrowCopies: narrowCopies, byteForms: byteForms,
                 importance: { importance($0, codings[$0]!) },
                 biasCorrections: corrections, scanPeaks: calibration.scanPeaks, metadata: metadata)
             return try lowering.run()

@@ -31,6 +31,39 @@ extension Lowering {
 }
 
 extension Lowering {
+    /// A batch normalization that no convolution could take up: an affine map per channel, which `narrow` is.
+    mutating func addBatchNorm(_ index: Int, _ node: Node, _ norm: BatchNorm) throws(QuantizeError) {
+        let (input, output) = (codings[node.inputs[0]]!, codings[node.output]!)
+        guard input.isWide, !output.isWide else {
+            throw QuantizeError(layer: node.name, message: "batch normalization was not folded into a convolution")
+        }
+        var table = RecordBytes()
+        for c in norm.scale.indices {
+            let (gain, offset) = norm.affine(c)
+            let factor = gain * Double(input.scale(c)) / Double(output.scale(c))
+            let constant = Double(output.zeroPoint) + offset / Double(output.scale(c)) + 0.5
+            // 17 bits of the product are cut off first (`Ops.Norm`); multiplier and constant share the rest.
+            var shift = 39
+            while shift > 18,
+                abs(factor) * exp2(Double(shift)) >= 0x1p31 - 1 || abs(constant) * exp2(Double(shift - 17)) > 0x1p30
+            {
+                shift -= 1
+            }
+            guard abs(factor) * exp2(Double(shift)) < 0x1p31 - 1, abs(constant) * exp2(Double(shift - 17)) <= 0x1p30
+            else {
+                throw QuantizeError(layer: node.name, message: "channel \(c) is scaled by \(gain), moved by \(offset)")
+            }
+            table.append(Int32((factor * exp2(Double(shift))).rounded()))
+            table.append(Int32((constant * exp2(Double(shift - 17))).rounded()))
+            table.append(Int32(shift - 17))
+        }
+        addTensor(node.output, name: node.name)
+        var op = OpRecord()
+        op.kind = .narrow
+        addOp(op, node, output: node.output, table: table.bytes, tableAlignment: 4)
+        finish(index, "narrow")
+    }
+
     mutating func addLayerNorm(_ index: Int, _ node: Node, _ norm: LayerNorm) throws(QuantizeError) {
         let input = Double(codings[node.inputs[0]]!.scale(0))
         let scale = Double(codings[node.output]!.scale(0))

@@ -22,6 +22,15 @@ extension Lowering {
         finish(index, "depth-to-space")
     }
 
+    mutating func addSliceOrder(_ index: Int, _ node: Node, _ order: GraphIR.SliceOrder) {
+        addTensor(node.output, name: node.name)
+        var op = OpRecord()
+        op.kind = .sliceOrder
+        op.mode = order.isInverse ? 1 : 0
+        addOp(op, node, output: node.output)
+        finish(index, "slice-order")
+    }
+
     // MARK: Depthwise convolutions
 
     mutating func addDepthwise(

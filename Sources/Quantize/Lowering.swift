@@ -20,6 +20,8 @@ struct Lowering {
     /// Codings of the byte copies of 16-bit values, and the copies made so far.
     private let narrowCopies: [ValueID: ValueCoding]
     private var copies: [ValueID: UInt32] = [:]
+    /// Codings in bytes of 16-bit values that a convolution with ReLU writes.
+    private var byteForms: [ValueID: ValueCoding]
     let importance: (ValueID) -> [Double]
     /// Real corrections added to a convolution's bias, by node index.
     let biasCorrections: [Int: [Double]]
@@ -35,12 +37,14 @@ struct Lowering {
 
     init(
         graph: FloatGraph, codings: [ValueID: ValueCoding], narrowCopies: [ValueID: ValueCoding],
+        byteForms: [ValueID: ValueCoding] = [:],
         importance: @escaping (ValueID) -> [Double],
         biasCorrections: [Int: [Double]], scanPeaks: [Int: [ScanPeaks]], metadata: ModelBuilder
     ) {
         self.graph = graph
         self.codings = codings
         self.narrowCopies = narrowCopies
+        self.byteForms = byteForms
         self.importance = importance
         self.biasCorrections = biasCorrections
         self.scanPeaks = scanPeaks
@@ -77,8 +81,8 @@ struct Lowering {
             case .scan(let scan): try addScan(index, node, scan)
             case .gate: try addGate(index, node)
             case .depthToSpace: addDepthToSpace(index, node)
-            case .batchNorm:
-                throw QuantizeError(layer: node.name, message: "batch normalization was not folded into a convolution")
+            case .sliceOrder(let order): addSliceOrder(index, node, order)
+            case .batchNorm(let norm): try addBatchNorm(index, node, norm)
             }
         }
         return LoweredModel(bytes: builder.bytes(), nodes: nodes, codings: codings)
@@ -131,6 +135,44 @@ struct Lowering {
         builder.require(feature: "narrow")
     }
 
+    /// Weight of the depthwise convolution that makes 16 bits of bytes.
+    private static let wideFormWeight: Float = 127
+
+    private mutating func addByteTensor(_ value: ValueID, name: String) -> UInt32 {
+        let form = byteForms[value]!
+        var record = builder.tensors[Int(tensors[value]!)]
+        record.storage = .u8
+        record.zeroPoint = form.zeroPoint
+        (record.low, record.high) = (form.low, form.high)
+        return builder.addTensor(record, name: name, scales: form.scales)
+    }
+
+    /// Adds the op that makes a 16-bit value of its bytes: a depthwise convolution with one tap.
+    private mutating func addWideForm(_ node: Node, _ value: ValueID, from bytes: UInt32) throws(QuantizeError) {
+        let (form, wide) = (byteForms[value]!, codings[value]!)
+        let count = graph.channels[value]
+        let shape = Depthwise(
+            channels: count, kernel: Extent(cube: 1), inputZeroPoint: 0, outputZeroPoint: 0, outputElement: .i16,
+            isRectified: false)
+        var weights = [Int8](repeating: 0, count: shape.weightBytes)
+        var channels: [mk_channel] = []
+        for c in 0..<count {
+            weights[shape.weightIndex(channel: c, tap: 0)] = Int8(Self.wideFormWeight)
+            channels.append(
+                try channel(
+                    c, node, row: [Int8(Self.wideFormWeight)], bias: 0,
+                    scale: Double(form.scale(c) / Self.wideFormWeight), zeroPoint: form.zeroPoint,
+                    outputScale: wide.scale(c)))
+        }
+        var op = OpRecord()
+        op.kind = .depthwise
+        op.kernel = (1, 1, 1)
+        builder.addOp(
+            op, name: "\(node.name).wide", inputs: [bytes], output: tensors[value]!, weights: weights,
+            channels: channels)
+        finish(-1, "depthwise-u8")
+    }
+
     /// Adds the op of `node`, whose result is `output`.
     mutating func addOp(
         _ op: OpRecord, _ node: Node, output: ValueID, weights: [Int8] = [], channels: [mk_channel] = [],
@@ -161,10 +203,8 @@ struct Lowering {
         let inputScales = (0..<conv.inChannels).map { input.scale($0) }
         let weights = WeightQuantizer.quantize(
             conv, inputScales: inputScales, importance: importance(node.inputs[0]))
-        let output = codings[value]!
-        guard target == index || !output.isWide else {
-            throw QuantizeError(layer: node.name, message: "a convolution with ReLU has no 16-bit form")
-        }
+        let isSplit = target != index && codings[value]!.isWide
+        let output = isSplit ? byteForms[value]! : codings[value]!
         let shape = Conv3D(
             inChannels: conv.inChannels, outChannels: conv.outChannels, kernel: Extent(conv.kernel),
             dilation: Extent(conv.dilation), padding: Extent(conv.padding), inputZeroPoint: input.zeroPoint,
@@ -176,14 +216,18 @@ struct Lowering {
         }
         addNarrowCopy(node.inputs[0])
         addTensor(value, name: graph.nodes[target].name)
+        let written = isSplit ? addByteTensor(value, name: "\(node.name).bytes") : tensors[value]!
         var op = OpRecord()
         op.kind = .conv3d
         op.kernel = triple(conv.kernel)
         op.dilation = triple(conv.dilation)
         op.padding = triple(conv.padding)
         op.mode = conv.stride == 2 ? 1 : 0
-        addOp(op, node, output: value, weights: kernelOrder(weights.codes, shape), channels: channels)
+        builder.addOp(
+            op, name: node.name, inputs: [self.input(node.inputs[0], of: .conv3d)], output: written,
+            weights: kernelOrder(weights.codes, shape), channels: channels)
         finish(target, "conv3d-u8")
+        if isSplit { try addWideForm(node, value, from: written) }
     }
 
     /// Requantization factors must stay under a quarter (docs/arithmetic.md): where an output step would be finer than
@@ -196,7 +240,9 @@ struct Lowering {
             for (index, node) in graph.nodes.enumerated() {
                 guard let units = accumulatorScales(node) else { continue }
                 let target = fused.contains(node.output) ? graph.consumers(of: node.output)[0] : index
-                isChanged = coarsen(graph.nodes[target].output, units) || isChanged
+                let value = graph.nodes[target].output
+                let isSplit = target != index && byteForms[value] != nil
+                isChanged = (isSplit ? coarsenForm(value, units) : coarsen(value, units)) || isChanged
             }
             if !isChanged { return }
         }
@@ -204,17 +250,21 @@ struct Lowering {
 
     private mutating func coarsen(_ value: ValueID, _ units: [Double]) -> Bool {
         guard let coding = codings[value] else { return false }
-        var scales = coding.scales
-        for o in units.indices {
-            let index = scales.count == 1 ? 0 : o
-            scales[index] = max(scales[index], Float(units[o] * 4.001))
-        }
+        let scales = coding.coarsened(for: units).scales
         guard scales != coding.scales else { return false }
         codings[value]!.scales = scales
         for member in groups.members(value) where codings[member]?.scales.count == scales.count {
             codings[member]!.scales = scales
         }
         return true
+    }
+
+    /// The same of bytes that a value is made 16 bits of: its steps must be coarse for that, too.
+    private mutating func coarsenForm(_ value: ValueID, _ units: [Double]) -> Bool {
+        let form = byteForms[value]!
+        byteForms[value] = form.coarsened(for: units)
+        let widened = byteForms[value]!.scales.map { Double($0 / Self.wideFormWeight) }
+        return coarsen(value, widened) || byteForms[value] != form
     }
 
     /// Real value of one accumulator unit by output channel, or a little more (clipping of weights makes it smaller); nil for an
@@ -358,28 +408,6 @@ struct Lowering {
 
     func triple(_ size: Size3) -> (UInt16, UInt16, UInt16) {
         (UInt16(size.depth), UInt16(size.height), UInt16(size.width))
-    }
-}
-
-extension FloatGraph {
-    /// Of every value, log2 of how much coarser than the input it is, and its size minus that of the input at that coarseness.
-    func relativeSizes() -> [(coarseness: UInt16, growth: (Int16, Int16, Int16))] {
-        let base = 1 << 20
-        var coarseness = [0]
-        var sizes = [Size3(cube: base)]
-        for node in nodes {
-            var level = coarseness[node.inputs[0]]
-            if case .conv3d(let conv) = node.op, conv.stride == 2 { level += 1 }
-            if node.op == .depthToSpace { level -= 1 }
-            coarseness.append(level)
-            sizes.append(node.op.outputSize(sizes[node.inputs[0]]))
-        }
-        return zip(coarseness, sizes).map { level, size in
-            let cell = base >> level
-            return (
-                UInt16(level), (Int16(size.depth - cell), Int16(size.height - cell), Int16(size.width - cell))
-            )
-        }
     }
 }
 

@@ -13,6 +13,17 @@ public struct ValueCoding: Equatable, Sendable {
 
     public func scale(_ channel: Int) -> Float { scales.count == 1 ? scales[0] : scales[channel] }
 
+    /// The same with steps of at least four accumulator steps: finer ones carry next to no information, and a requantization
+    /// factor must stay under a quarter (docs/arithmetic.md).
+    func coarsened(for accumulatorScales: [Double]) -> ValueCoding {
+        var result = self
+        for o in accumulatorScales.indices {
+            let index = scales.count == 1 ? 0 : o
+            result.scales[index] = max(result.scales[index], Float(accumulatorScales[o] * 4.001))
+        }
+        return result
+    }
+
     /// Codes 0 ... 255 over [low, high]; 0 lies exactly on a code, so that zero padding is exact.
     static func unsigned(low: Float, high: Float) -> ValueCoding {
         let scale = (high - low) / 255

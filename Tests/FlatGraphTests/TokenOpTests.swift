@@ -62,6 +62,7 @@ import Testing
         case .gate: "gate"
         case .narrow: "narrow"
         case .lookupWide: "lookup_wide"
+        case .sliceOrder: "slice_order"
         }
     }
 }

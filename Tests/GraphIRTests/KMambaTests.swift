@@ -2,33 +2,42 @@ import Foundation
 import GraphIR
 import Testing
 
-/// A small KMamba-3D with random weights, and what PyTorch makes of a random input (Tools/train/kmamba/golden.py).
-enum KMambaGolden {
-    static let folder = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-        .appending(path: "Goldens/kmamba-tiny")
+/// Small KMamba-3D networks with random weights, and what PyTorch makes of a random input (Tools/train/kmamba/golden.py).
+struct KMambaGolden: Sendable, CustomTestStringConvertible {
+    static let tiny = KMambaGolden(name: "kmamba-tiny", size: Size3(cube: 32))
+    static let all = [
+        tiny, KMambaGolden(name: "kmamba-tiny-batch", size: Size3(depth: 32, height: 16, width: 32)),
+        KMambaGolden(name: "kmamba-tiny-slices", size: Size3(depth: 32, height: 16, width: 48)),
+    ]
 
-    static func network() throws -> (graph: FloatGraph, config: ModelConfig) {
+    let name: String
+    let size: Size3
+    var testDescription: String { name }
+    var folder: URL {
+        URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .appending(path: "Goldens/\(name)")
+    }
+
+    func network() throws -> (graph: FloatGraph, config: ModelConfig) {
         let checkpoint = try Checkpoint.read(path: folder.appending(path: "model.safetensors").path)
         let config = try ModelConfig(path: folder.appending(path: "model.json").path, fallbackName: "tiny")
         return try NetworkImporter.network(checkpoint: checkpoint, config: config)
     }
 
-    static func tensor(_ name: String) throws -> [Float] {
+    func tensor(_ name: String) throws -> [Float] {
         let file = try Checkpoint.read(path: folder.appending(path: "io.safetensors").path)
         return try #require(file[name]).values
     }
 
-    static func input() throws -> FloatTensor {
-        FloatTensor(channels: 2, size: Size3(cube: 32), values: try tensor("input"))
-    }
+    func input() throws -> FloatTensor { FloatTensor(channels: 2, size: size, values: try tensor("input")) }
 }
 
 @Suite struct KMambaTests {
-    @Test func scoresEqualPyTorch() throws {
-        let (graph, _) = try KMambaGolden.network()
-        let expected = try KMambaGolden.tensor("scores")
+    @Test(arguments: KMambaGolden.all) func scoresEqualPyTorch(_ golden: KMambaGolden) throws {
+        let graph = try golden.network().graph.foldingBatchNorm()
+        let expected = try golden.tensor("scores")
         var scores: [Float] = []
-        let labels = FloatExecutor(graph).run(try KMambaGolden.input()) { (index, tensor) throws(Never) in
+        let labels = FloatExecutor(graph).run(try golden.input()) { (index, tensor) throws(Never) in
             if index == graph.nodes.count - 2 { scores = tensor.values }
         }
         #expect(scores.count == expected.count)
@@ -36,17 +45,39 @@ enum KMambaGolden {
         let most = expected.map(abs).max() ?? 0
         // The stored scores are half-precision: 2^-11 relative; the rest is float32 summed in another order.
         #expect(worst < most * 0x1p-10, "worst \(worst) of \(most)")
-        let wanted = try KMambaGolden.tensor("labels")
+        let wanted = try golden.tensor("labels")
         let equal = zip(labels, wanted).reduce(0) { $0 + ($1.0 == UInt16($1.1) ? 1 : 0) }
         // Labels may differ only where two scores are that close.
         #expect(equal >= labels.count - labels.count / 1000)
+    }
+
+    /// Batch normalizations are in the convolutions before them but for those that read the trunk.
+    @Test func batchNormIsFolded() throws {
+        let graph = try KMambaGolden.all[1].network().graph
+        func norms(_ graph: FloatGraph) -> [String] {
+            graph.nodes.filter { if case .batchNorm = $0.op { true } else { false } }.map(\.name)
+        }
+        #expect(norms(graph).count == 36)
+        #expect(norms(graph.foldingBatchNorm()).allSatisfy { $0.hasSuffix("down.norm") || $0.hasSuffix("out_norm") })
+    }
+
+    @Test(arguments: [
+        (#""scan_dirs": ["bwd"]"#, "scan_dirs="), (#""scan_dirs": ["fwd", "fwd"]"#, "scan_dirs="),
+        (#""scan_dirs": ["fwd", "up"]"#, "scan_dirs="), (#""conv_norm": "layer""#, "conv_norm=layer"),
+    ]) func otherVariantsAreRefused(_ field: String, _ says: String) {
+        let json = #"{"architecture": "kmamba3d", "in_channels": 1, "classes": 2, \#(field)}"#
+        #expect {
+            _ = try ModelConfig(json: Array(json.utf8), path: "model.json", fallbackName: "x")
+        } throws: {
+            "\($0)".contains(says)
+        }
     }
 }
 
 @Suite struct KMambaNameTests {
     /// The golden network under SegMamba's and efficient-kan's names, from a wrapped module: the same graph.
     @Test func otherNamesGiveTheSameGraph() throws {
-        let original = try Checkpoint.read(path: KMambaGolden.folder.appending(path: "model.safetensors").path)
+        let original = try Checkpoint.read(path: KMambaGolden.tiny.folder.appending(path: "model.safetensors").path)
         let renamed = original.tensors.map { tensor in
             NamedTensor(name: "module." + Self.segMamba(tensor.name), shape: tensor.shape, values: tensor.values)
         }
@@ -54,19 +85,19 @@ enum KMambaGolden {
         #expect(renamed.contains { $0.name == "module.decoder3.conv_block.conv2.conv.weight" })
         let checkpoint = try Checkpoint.read(bytes: safetensors(renamed), path: "renamed.safetensors")
         let config = try ModelConfig(
-            path: KMambaGolden.folder.appending(path: "model.json").path, fallbackName: "tiny")
+            path: KMambaGolden.tiny.folder.appending(path: "model.json").path, fallbackName: "tiny")
         let graph = try NetworkImporter.network(checkpoint: checkpoint, config: config).graph
-        #expect(graph.nodes == (try KMambaGolden.network().graph.nodes))
+        #expect(graph.nodes == (try KMambaGolden.tiny.network().graph.nodes))
     }
 
     @Test func twoTensorsForOneNameAreRefused() throws {
-        let original = try Checkpoint.read(path: KMambaGolden.folder.appending(path: "model.safetensors").path)
+        let original = try Checkpoint.read(path: KMambaGolden.tiny.folder.appending(path: "model.safetensors").path)
         let head = try #require(original["head.bias"])
         let twin = NamedTensor(name: "out.conv.conv.bias", shape: head.shape, values: head.values)
         let checkpoint = try Checkpoint.read(
             bytes: safetensors(original.tensors + [twin]), path: "twice.safetensors")
         let config = try ModelConfig(
-            path: KMambaGolden.folder.appending(path: "model.json").path, fallbackName: "tiny")
+            path: KMambaGolden.tiny.folder.appending(path: "model.json").path, fallbackName: "tiny")
         #expect {
             _ = try NetworkImporter.network(checkpoint: checkpoint, config: config)
         } throws: {

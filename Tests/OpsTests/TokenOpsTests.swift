@@ -68,6 +68,33 @@ import Testing
         forEachVoxel(layout) { c, z, y, x in #expect(a[c, z, y, x] == expected[c, z, y, x]) }
     }
 
+    /// The sequence visits depth fastest, row by row of the output in any split, and the way back is its inverse.
+    @Test(arguments: extents, [ElementType.u8, .i16]) func sliceOrderGoesThereAndBack(
+        _ extent: Extent, _ element: ElementType
+    ) {
+        var generator = SplitMix64(8)
+        let input = TestTensor(TensorLayout(channels: 6, extent: extent, element: element, padX: 1), zeroPoint: 9)
+        input.randomize(&generator)
+        let there = TestTensor(TensorLayout(channels: 6, extent: extent, element: element), zeroPoint: 0)
+        let back = TestTensor(input.layout, zeroPoint: 0)
+        for row in (0..<extent.rows).reversed() {
+            SliceOrder(isInverse: false, zeroPoint: 9).run(
+                input: input.base, inputLayout: input.layout, output: there.base, outputLayout: there.layout,
+                rows: row..<(row + 1))
+        }
+        SliceOrder(isInverse: true, zeroPoint: 9).run(
+            input: there.base, inputLayout: there.layout, output: back.base, outputLayout: back.layout,
+            rows: 0..<extent.rows)
+        #expect(there.guardsIntact && back.guardsIntact)
+        forEachVoxel(input.layout) { c, z, y, x in
+            let place = (y * extent.width + x) * extent.depth + z
+            let (row, column) = place.quotientAndRemainder(dividingBy: extent.width)
+            #expect(there[c, row / extent.height, row % extent.height, column] == input[c, z, y, x])
+            #expect(back[c, z, y, x] == input[c, z, y, x])
+        }
+        #expect(back.bytes.count == input.bytes.count)
+    }
+
     @Test(arguments: extents) func depthToSpaceMovesWholeVoxels(_ extent: Extent) {
         var generator = SplitMix64(6)
         let input = TestTensor(TensorLayout(channels: 64, extent: extent, element: .u8), zeroPoint: 0)

@@ -81,6 +81,22 @@ import Testing
         }
     }
 
+    /// One direction, and a third one whose order of tokens only whole tensors can change.
+    @Test(arguments: ["kmamba-tiny-batch", "kmamba-tiny-slices"]) func otherDirectionsGiveTheSameBits(
+        _ name: String
+    ) throws {
+        let memory = TestModels.Memory(try KMambaIntegerTests.tinyModel(name).bytes)
+        let file = try memory.file()
+        let expected = try checksums(file, nil, isa: .best)
+        for keeps in [true, false] {
+            for chunk in [61, 1000] {
+                let found = try checksums(file, BlockStreaming(chunk: chunk, keepsBackwardOutput: keeps), isa: .best)
+                #expect(found.count > 10 && found.count < expected.count, "blocks must run as one")
+                for (op, hash) in found { #expect(hash == expected[op], "op \(op), chunk \(chunk), \(keeps)") }
+            }
+        }
+    }
+
     /// The tensors of a block shrink to a chunk, plan R keeps less than plan M, and the arena never grows.
     @Test func chunksNeedLessMemory() throws {
         let memory = TestModels.Memory(try KMambaIntegerTests.tinyModel().bytes)

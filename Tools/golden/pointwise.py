@@ -42,6 +42,15 @@ def argmax(scores):
     return np.argmax(scores, axis=0).astype(np.uint8 if len(scores) <= 256 else np.uint16)
 
 
+def slice_order(input, *, is_inverse):
+    """Voxels in the order (height, width, depth), depth fastest, written in memory order (depth, height, width); or back. u8 or
+    i16 [C, D, H, W] -> the same shape."""
+    channels, depth, height, width = input.shape
+    if is_inverse:
+        return input.reshape(channels, height, width, depth).transpose(0, 3, 1, 2)
+    return input.transpose(0, 2, 3, 1).reshape(input.shape)
+
+
 def concat(**sources):
     """Channels of source0, source1, … in this order; all have one scale and zero point."""
     return np.concatenate([sources[f"source{i}"] for i in range(len(sources))])

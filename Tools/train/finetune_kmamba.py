@@ -51,7 +51,9 @@ def arguments():
     parser.add_argument("--validate", required=True, help="head that training does not see")
     parser.add_argument("--output", required=True, help="folder for the result")
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--size", type=int, help="side of the training crops, if not that of the windows")
     parser.add_argument("--rate", type=float, default=2e-4)
+    parser.add_argument("--labels", type=float, default=1.0, help="weight of the true labels")
     parser.add_argument("--teacher", type=float, default=1.0, help="weight of the original network's soft labels")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
@@ -79,11 +81,14 @@ def main():
         rate = options.rate * min(1, (step + 1) / 10) * max(0.02, 0.5 * (1 + np.cos(np.pi * step / options.steps)))
         optimizer.param_groups[0]["lr"] = float(rate)
         seed = options.seed * 10_000_019 + 5 * 10 ** 8 + step
-        image, truth = crops_of(setup, heads, seed, 1, patch, setup.get("synthetic", 0.35))[0]
+        size = [options.size] * 3 if options.size else patch
+        image, truth = crops_of(setup, heads, seed, 1, size, setup.get("synthetic", 0.35))[0]
         with torch.no_grad():
             teacher = original(image)
         logits = quantized(image)
-        loss = dice_entropy(logits, truth, LossConfig()) + options.teacher * distillation(logits, teacher, 2.0)
+        loss = options.teacher * distillation(logits, teacher, 2.0)
+        if options.labels > 0:
+            loss = loss + options.labels * dice_entropy(logits, truth, LossConfig())
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)

@@ -15,6 +15,27 @@ public struct KMambaConfig: Equatable, Sendable {
     public var kanGrid: Int
     public var stemKernel: Int
     public var fullWidth: Int
+    /// In which orders a block scans its tokens, forward first.
+    public var scanDirections: [ScanDirection]
+    /// Normalizations of the convolutions with stored statistics instead of the input's own.
+    public var usesBatchNorm: Bool
+
+    /// The names in "scan_dirs".
+    public enum ScanDirection: String, Sendable {
+        case forward = "fwd"
+        case backward = "bwd"
+        /// Depth fastest, as in SegMamba.
+        case slice = "slice"
+
+        /// What the names of a direction's tensors end with.
+        var suffix: String {
+            switch self {
+            case .forward: ""
+            case .backward: "_b"
+            case .slice: "_s"
+            }
+        }
+    }
 
     /// - Throws: `malformed` for missing or impossible values, `unsupported` for variants that have no integer form.
     init(_ fields: ConfigFields) throws(ImportError) {
@@ -53,12 +74,12 @@ public struct KMambaConfig: Equatable, Sendable {
                 throw ImportError(.unsupported, fields.path, "\(key)=\(value) (supported: \(expected))")
             }
         }
-        if let norm = try fields.string("conv_norm"), norm != "instance" {
-            throw ImportError(.unsupported, fields.path, "conv_norm=\(norm) (supported: instance)")
+        let norm = try fields.string("conv_norm") ?? "instance"
+        guard ["instance", "batch"].contains(norm) else {
+            throw ImportError(.unsupported, fields.path, "conv_norm=\(norm) (supported: instance, batch)")
         }
-        if let directions = try fields.strings("scan_dirs"), directions != ["fwd", "bwd"] {
-            throw ImportError(.unsupported, fields.path, "scan_dirs=\(directions) (supported: [\"fwd\", \"bwd\"])")
-        }
+        usesBatchNorm = norm == "batch"
+        scanDirections = try Self.directions(fields)
         if let range = try fields.doubles("kan_range"), range != [-1, 1] {
             throw ImportError(.unsupported, fields.path, "kan_range=\(range) (supported: [-1, 1])")
         }
@@ -66,6 +87,17 @@ public struct KMambaConfig: Equatable, Sendable {
             throw ImportError(
                 .unsupported, fields.path, "dims=\(dims), full_width=\(fullWidth) (must be multiples of 4)")
         }
+    }
+
+    private static func directions(_ fields: ConfigFields) throws(ImportError) -> [ScanDirection] {
+        let names = try fields.strings("scan_dirs") ?? ["fwd", "bwd"]
+        let known = names.compactMap(ScanDirection.init)
+        guard known.count == names.count, Set(names).count == names.count, known.first == .forward else {
+            throw ImportError(
+                .unsupported, fields.path,
+                "scan_dirs=\(names) (supported: \"fwd\", then \"bwd\" or \"slice\" or both)")
+        }
+        return known
     }
 
     /// One number for all stages, four, or none: channels / 16, rounded up.

@@ -11,28 +11,42 @@ extension KMambaImporter {
             "\(name).in_proj.x", normalized, weights: Array(projection[..<(inner * channels)]), bias: zeros)
         let z = pointwise(
             "\(name).in_proj.z", normalized, weights: Array(projection[(inner * channels)...]), bias: zeros)
-        let forward = try direction(name, x, inner, config.dtRank[stage], isReversed: false)
-        let backward = try direction(name, x, inner, config.dtRank[stage], isReversed: true)
-        let gated = graph.append("\(name).gate", .gate, [forward, backward, z])
-        let out = pointwise(
-            "\(name).out_proj", gated, weights: try tensor("\(name).out_proj.weight", [channels, inner]),
-            bias: [Float](repeating: 0, count: channels))
-        return graph.append(name, .add, [trunk, out])
+        var outputs: [ValueID] = []
+        for order in config.scanDirections {
+            outputs.append(try direction(name, x, inner, config.dtRank[stage], order))
+        }
+        var out = try tensor("\(name).out_proj.weight", [channels, inner])
+        // The gate adds two directions: of one it makes twice its value.
+        if outputs.count == 1 {
+            outputs.append(outputs[0])
+            for i in out.indices { out[i] *= 0.5 }
+        }
+        while outputs.count > 2 {
+            let last = outputs.removeLast()
+            outputs.append(graph.append("\(name).sum", .add, [outputs.removeLast(), last]))
+        }
+        let gated = graph.append("\(name).gate", .gate, outputs + [z])
+        let projected = pointwise(
+            "\(name).out_proj", gated, weights: out, bias: [Float](repeating: 0, count: channels))
+        return graph.append(name, .add, [trunk, projected])
     }
 
     /// Rows of `x_proj` are the low-rank step, B and C. The step's two projections are multiplied into one: for the ranks in
     /// use that costs little, and nothing between them is rounded.
     private mutating func direction(
-        _ name: String, _ x: ValueID, _ inner: Int, _ rank: Int, isReversed: Bool
+        _ name: String, _ x: ValueID, _ inner: Int, _ rank: Int, _ order: KMambaConfig.ScanDirection
     ) throws(ImportError) -> ValueID {
-        let tail = isReversed ? "_b" : ""
-        let label = "\(name).\(isReversed ? "bwd" : "fwd")"
+        let tail = order.suffix
+        let label = "\(name).\(order.rawValue)"
+        let isReversed = order == .backward
+        let tokens =
+            order == .slice ? graph.append("\(label).order", .sliceOrder(SliceOrder(isInverse: false)), [x]) : x
         let states = config.dState
         let taps = TokenConv(
             taps: config.dConv, reversed: isReversed,
             weights: try tensor("\(name).conv1d\(tail).weight", [inner, 1, config.dConv]),
             bias: try tensor("\(name).conv1d\(tail).bias", [inner]))
-        let convolved = activate(graph.append("\(label).conv1d", .tokenConv(taps), [x]), .silu)
+        let convolved = activate(graph.append("\(label).conv1d", .tokenConv(taps), [tokens]), .silu)
         let projection = try tensor("\(name).x_proj\(tail).weight", [rank + 2 * states, inner])
         let step = try tensor("\(name).dt_proj\(tail).weight", [inner, rank])
         var combined = [Float](repeating: 0, count: inner * inner)
@@ -49,11 +63,12 @@ extension KMambaImporter {
         let matrices = pointwise(
             "\(label).bc", convolved, weights: Array(projection[(rank * inner)...]),
             bias: [Float](repeating: 0, count: 2 * states))
-        let logs = try tensor(isReversed ? "\(name).A_b_log" : "\(name).A_log", [inner, states])
+        let logs = try tensor("\(name).A\(tail)_log", [inner, states])
         let scan = SelectiveScan(
             states: states, reversed: isReversed, a: logs.map { -Float(expValue(Double($0))) },
-            skip: try tensor(isReversed ? "\(name).D_b" : "\(name).D", [inner]))
-        return graph.append("\(label).scan", .scan(scan), [convolved, v, matrices])
+            skip: try tensor("\(name).D\(tail)", [inner]))
+        let y = graph.append("\(label).scan", .scan(scan), [convolved, v, matrices])
+        return order == .slice ? graph.append("\(label).back", .sliceOrder(SliceOrder(isInverse: true)), [y]) : y
     }
 
     private mutating func layerNorm(_ name: String, _ input: ValueID, _ channels: Int) throws(ImportError) -> ValueID {
@@ -127,14 +142,7 @@ extension KMambaImporter {
     private mutating func depthwise(_ name: String, _ input: ValueID, _ channels: Int) throws(ImportError) -> ValueID {
         var weights = try tensor("\(name).conv.weight", [channels, 1, 3, 3, 3])
         var bias = try tensor("\(name).conv.bias", [channels])
-        let norm = BatchNorm(
-            mean: try tensor("\(name).bn.running_mean", [channels]),
-            variance: try tensor("\(name).bn.running_var", [channels]),
-            scale: try tensor("\(name).bn.weight", count: channels, otherwise: 1),
-            shift: try tensor("\(name).bn.bias", count: channels, otherwise: 0), epsilon: 1e-5)
-        for (channel, variance) in norm.variance.enumerated() where !(variance >= 0) {
-            throw fail("tensor \(name).bn.running_var[\(channel)]=\(variance) (must not be negative)")
-        }
+        let norm = try batchNorm("\(name).bn", channels)
         for c in 0..<channels {
             let (gain, offset) = norm.affine(c)
             for i in (27 * c)..<(27 * (c + 1)) { weights[i] = Float(Double(weights[i]) * gain) }

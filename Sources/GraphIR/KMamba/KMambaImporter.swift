@@ -170,7 +170,20 @@ public struct KMambaImporter {
                     dilation: Size3(cube: 1), padding: Size3(cube: 0), weights: weights, bias: bias)), [input])
     }
 
+    mutating func batchNorm(_ name: String, _ channels: Int) throws(ImportError) -> BatchNorm {
+        let norm = BatchNorm(
+            mean: try tensor("\(name).running_mean", [channels]),
+            variance: try tensor("\(name).running_var", [channels]),
+            scale: try tensor("\(name).weight", count: channels, otherwise: 1),
+            shift: try tensor("\(name).bias", count: channels, otherwise: 0), epsilon: 1e-5)
+        for (channel, variance) in norm.variance.enumerated() where !(variance >= 0) {
+            throw fail("tensor \(name).running_var[\(channel)]=\(variance) (must not be negative)")
+        }
+        return norm
+    }
+
     private mutating func norm(_ name: String, _ input: ValueID, _ channels: Int) throws(ImportError) -> ValueID {
+        if config.usesBatchNorm { return graph.append(name, .batchNorm(try batchNorm(name, channels)), [input]) }
         let norm = GroupNorm(
             groups: channels, scale: try tensor("\(name).weight", count: channels, otherwise: 1),
             shift: try tensor("\(name).bias", count: channels, otherwise: 0), epsilon: 1e-5)

@@ -71,6 +71,11 @@ def argmax(rng, index):
     return {"scores": np.where(rng.random(scores.shape[1:]) < 0.5, scores >> (bits - 3), scores)}
 
 
+def slice_order(rng, index):
+    return {"input": draw.codes(rng, (rng.integers(1, 10), *draw.extent(rng, 250)), (8, 16)[index // 2 % 2]),
+            "is_inverse": index % 2}
+
+
 def concat(rng, index):
     size = draw.extent(rng, 120)
     return {f"source{i}": draw.codes(rng, (rng.integers(1, 7), *size), 8) for i in range(2 + index % 4)}
