@@ -104,16 +104,5 @@ import Testing
     }
 
     /// The network of Tests/Goldens/kmamba-tiny in integers.
-    private func kmamba() throws -> [UInt8] {
-        let source = KMambaIntegerTests.folder
-        let checkpoint = try Checkpoint.read(path: source.appending(path: "model.safetensors").path)
-        let config = try ModelConfig(path: source.appending(path: "model.json").path, fallbackName: "tiny")
-        let network = try NetworkImporter.network(checkpoint: checkpoint, config: config)
-        let io = try Checkpoint.read(path: source.appending(path: "io.safetensors").path)
-        let input = FloatTensor(channels: 2, size: Size3(cube: 32), values: try #require(io["input"]).values)
-        var converter = Converter(graph: network.graph, options: Converter.Options()) { _, _ in }
-        converter.calibrate(input, volume: 1, of: 1)
-        let metadata = try Metadata.builder(config: network.config, classes: 3, inputChannels: 2, provenance: [])
-        return try converter.convert(inputCoding: nil, metadata: metadata, samples: [input]).bytes
-    }
+    private func kmamba() throws -> [UInt8] { try KMambaIntegerTests.tinyModel().bytes }
 }
