@@ -9,7 +9,8 @@
 // Vocabularies whose multiplier takes signed bytes on both sides (MKV_SIGNED_INPUT) load codes less 128; then 128 times the
 // weights that are met is part of the bias. Which rows are met depends on the row of the output, so that is summed up per call.
 //
-// The file is included once per stride (MK_STRIDE 1 or 2; at 2 every second voxel is loaded), MK_TAG keeps the names apart.
+// The file is included once per stride (MK_STRIDE 1 or 2; at 2 every second voxel is loaded), MK_TAG keeps the names apart. With
+// MK_WIDE a word of a voxel is two signed 16-bit channels, and so is a word of weights: only loads and products differ.
 
 #define MK_JOIN2(a, b) a##b
 #define MK_JOIN(a, b) MK_JOIN2(a, b)
@@ -26,34 +27,55 @@
 #define conv3d_group MK_JOIN(conv3d_group, MK_TAG)
 #undef MK_INLINE
 #define MK_INLINE static inline __attribute__((always_inline))
+#ifdef MK_WIDE
+#define conv3d_in mkv_in16
+#define conv3d_weight mkv_weight16
+#define conv3d_weights mkv_weights16
+#define conv3d_dot mkv_dot16
+#define conv3d_load_first mkv_load16
+#define conv3d_load_second mkv_load16_second
+#else
+#define conv3d_in mkv_in
+#define conv3d_weight mkv_weight
+#define conv3d_weights mkv_weights
+#define conv3d_dot mkv_dot
+#define conv3d_load_first mkv_load
+#define conv3d_load_second mkv_load_second
+#ifdef MKV_SIGNED_INPUT
+#define conv3d_signed
+#endif
+#ifdef MKV_PAIRS
+#define conv3d_pairs
+#endif
+#endif
 
 typedef struct { mkv_sum v[MKV_CHANNELS][MKV_TILE_MAX]; } conv3d_acc;
 
-MK_INLINE mkv_in conv3d_load(const uint8_t *in, int v) {
-    return MK_STRIDE == 1 ? mkv_load(in + v * MKV_LANES * 4) : mkv_load_second(in + v * MKV_LANES * 8);
+MK_INLINE conv3d_in conv3d_load(const uint8_t *in, int v) {
+    return MK_STRIDE == 1 ? conv3d_load_first(in + v * MKV_LANES * 4) : conv3d_load_second(in + v * MKV_LANES * 8);
 }
 
 // One tap: `tile` vectors of voxels times `count` channels. The weights of channels 4 · g ... 4 · g + 3 lie `groups[g]` bytes
 // behind `w`.
 MK_INLINE void conv3d_tap(const uint8_t *in, const int8_t *w, const ptrdiff_t *groups, int count, int tile, conv3d_acc *acc) {
-    mkv_in x[MKV_TILE_MAX];
+    conv3d_in x[MKV_TILE_MAX];
     mkv_quad quad;
 #pragma unroll
     for (int v = 0; v < tile; v++) x[v] = conv3d_load(in, v);
 #pragma unroll
     for (int o = 0; o < count; o++) {
         if ((o & 3) == 0) quad = mkv_weight_quad(w + groups[o >> 2]);
-        mkv_weight q = mkv_weights(quad, o & 3);
+        conv3d_weight q = conv3d_weights(quad, o & 3);
 #pragma unroll
-        for (int v = 0; v < tile; v++) acc->v[o][v] = mkv_dot(acc->v[o][v], x[v], q);
+        for (int v = 0; v < tile; v++) acc->v[o][v] = conv3d_dot(acc->v[o][v], x[v], q);
     }
 }
 
-#ifdef MKV_PAIRS
+#ifdef conv3d_pairs
 // Two neighbouring taps, for multipliers that add two products before the sum has to widen.
 MK_INLINE void conv3d_tap_pair(const uint8_t *in, ptrdiff_t step, const int8_t *w, const ptrdiff_t *groups, int count, int tile,
                                conv3d_acc *acc) {
-    mkv_in x[2][MKV_TILE_MAX];
+    conv3d_in x[2][MKV_TILE_MAX];
     mkv_quad quad[2];
 #pragma unroll
     for (int v = 0; v < tile; v++) {
@@ -66,7 +88,7 @@ MK_INLINE void conv3d_tap_pair(const uint8_t *in, ptrdiff_t step, const int8_t *
             quad[0] = mkv_weight_quad(w + groups[o >> 2]);
             quad[1] = mkv_weight_quad(w + groups[o >> 2] + 16);
         }
-        mkv_weight q0 = mkv_weights(quad[0], o & 3), q1 = mkv_weights(quad[1], o & 3);
+        conv3d_weight q0 = conv3d_weights(quad[0], o & 3), q1 = conv3d_weights(quad[1], o & 3);
 #pragma unroll
         for (int v = 0; v < tile; v++) acc->v[o][v] = mkv_dot_pair(acc->v[o][v], x[0][v], q0, x[1][v], q1);
     }
@@ -82,7 +104,7 @@ MK_INLINE void conv3d_taps(const uint8_t *in, ptrdiff_t step, int32_t kernel_x, 
         for (int32_t kx = 0; kx < kernel_x; kx++) conv3d_tap(in + kx * step, w + kx * 16, groups[0], count, tile, acc);
         return;
     }
-#ifdef MKV_PAIRS
+#ifdef conv3d_pairs
     conv3d_tap_pair(in, step, w, groups[0], count, tile, acc);
 #else
     conv3d_tap(in, w, groups[0], count, tile, acc);
@@ -126,7 +148,7 @@ MK_INLINE void conv3d_accumulate(const mk_conv3d *conv, const mk_conv3d_row *row
 #endif
 }
 
-#ifdef MKV_SIGNED_INPUT
+#ifdef conv3d_signed
 // What the accumulators of `count` channels start with.
 MK_INLINE void conv3d_biases(const mk_conv3d *conv, const mk_conv3d_row *rows, int32_t row_count, int32_t first, int count,
                              int32_t *biases) {
@@ -162,6 +184,9 @@ MK_INLINE void conv3d_store(const mk_conv3d *conv, const mk_channel *channels, c
             y[o] = o < real ? mkv_requantize(mkv_total(acc->v[first + o][v]), q[o]) : mkv_zero();
         uint8_t *to = out + v * MKV_LANES * 4;
         if (conv->wide) {
+            if (conv->wide == 2)
+#pragma unroll
+                for (int o = 0; o < 4; o++) y[o] = mkv_max0(y[o]);
             mkv_acc low = mkv_pack_i16(y[0], y[1]);
             if (v < tile - 1) mkv_store(to, low);
             else mkv_store_masked(to, low, last);
@@ -205,7 +230,7 @@ MK_INLINE void conv3d_tile(const mk_conv3d *conv, const mk_conv3d_row *rows, int
 MK_INLINE void conv3d_group(const mk_conv3d *conv, const mk_conv3d_row *rows, int32_t row_count, int32_t first,
                             uint8_t *out, ptrdiff_t stride, int32_t width, int count) {
     const int32_t vectors = (width + MKV_LANES - 1) / MKV_LANES;
-#ifdef MKV_SIGNED_INPUT
+#ifdef conv3d_signed
     int32_t biases[MKV_CHANNELS];
     conv3d_biases(conv, rows, row_count, first, count, biases);
 #else
@@ -286,3 +311,12 @@ void MK_NAME(const mk_conv3d *conv, const mk_conv3d_row *rows, int32_t row_count
 #undef conv3d_store
 #undef conv3d_tile
 #undef conv3d_group
+#undef conv3d_in
+#undef conv3d_weight
+#undef conv3d_weights
+#undef conv3d_dot
+#undef conv3d_load_first
+#undef conv3d_load_second
+#undef conv3d_signed
+#undef conv3d_pairs
+#undef MK_WIDE

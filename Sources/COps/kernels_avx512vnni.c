@@ -11,6 +11,16 @@
 #define MK_TAG _s2
 #define MK_STRIDE 2
 #include "conv3d_body.h"
+#define MK_NAME mk_conv3d_wide_avx512vnni
+#define MK_TAG _w1
+#define MK_STRIDE 1
+#define MK_WIDE
+#include "conv3d_body.h"
+#define MK_NAME mk_conv3d_wide_s2_avx512vnni
+#define MK_TAG _w2
+#define MK_STRIDE 2
+#define MK_WIDE
+#include "conv3d_body.h"
 #define MK_STATS mk_norm_stats_avx512vnni
 #define MK_APPLY mk_norm_apply_avx512vnni
 #include "norm_body.h"

@@ -27,10 +27,11 @@ MKV mkv_in mkv_split(__m256i x) {
     return r;
 }
 MKV mkv_in mkv_load(const uint8_t *p) { return mkv_split(_mm256_loadu_si256((const __m256i *)p)); }
-MKV mkv_in mkv_load_second(const uint8_t *p) {
+MKV __m256i mkv_second_words(const uint8_t *p) {
     __m256 a = _mm256_loadu_ps((const float *)p), b = _mm256_loadu_ps((const float *)(p + 32));
-    return mkv_split(_mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88)), 0xD8));
+    return _mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88)), 0xD8);
 }
+MKV mkv_in mkv_load_second(const uint8_t *p) { return mkv_split(mkv_second_words(p)); }
 // The weights of four output channels lie side by side; one channel's are taken at a time.
 typedef const int8_t *mkv_quad;
 MKV mkv_quad mkv_weight_quad(const int8_t *p) { return p; }
@@ -46,6 +47,18 @@ MKV mkv_sum mkv_dot(mkv_sum acc, mkv_in x, mkv_weight w) {
     acc = _mm256_add_epi32(acc, _mm256_madd_epi16(x.even, w.even));
     return _mm256_add_epi32(acc, _mm256_madd_epi16(x.odd, w.odd));
 }
+
+// 16-bit channels, two to a word: a weight is never -32768, so that the sum of two products fits.
+typedef __m256i mkv_in16;
+typedef __m256i mkv_weight16;
+MKV mkv_in16 mkv_load16(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+#define mkv_load16_second mkv_second_words
+MKV mkv_weight16 mkv_weights16(mkv_quad quad, int i) {
+    int32_t w;
+    __builtin_memcpy(&w, quad + 4 * i, 4);
+    return _mm256_set1_epi32(w);
+}
+MKV mkv_sum mkv_dot16(mkv_sum acc, mkv_in16 x, mkv_weight16 w) { return _mm256_add_epi32(acc, _mm256_madd_epi16(x, w)); }
 
 MKV mkv_sum mkv_start(int32_t bias) { return mkv_broadcast(bias); }
 MKV mkv_acc mkv_total(mkv_sum sum) { return sum; }

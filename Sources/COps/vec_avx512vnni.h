@@ -38,6 +38,14 @@ MKV mkv_weight mkv_weights(mkv_quad quad, int i) {
 }
 MKV mkv_sum mkv_dot(mkv_sum acc, mkv_in x, mkv_weight w) { return _mm512_dpbusd_epi32(acc, x, w); }
 
+// 16-bit channels, two to a word.
+typedef __m512i mkv_in16;
+typedef __m512i mkv_weight16;
+#define mkv_load16 mkv_load
+#define mkv_load16_second mkv_load_second
+#define mkv_weights16 mkv_weights
+MKV mkv_sum mkv_dot16(mkv_sum acc, mkv_in16 x, mkv_weight16 w) { return _mm512_dpwssd_epi32(acc, x, w); }
+
 MKV mkv_sum mkv_start(int32_t bias) { return mkv_broadcast(bias); }
 MKV mkv_acc mkv_total(mkv_sum sum) { return sum; }
 

@@ -109,6 +109,17 @@ MKV mkv_sum mkv_dot(mkv_sum acc, mkv_in x, mkv_weight w) {
     acc.high = vpadalq_s16(acc.high, vmull_high_s8(x, w));
     return acc;
 }
+// 16-bit channels, two to a word.
+typedef int16x8_t mkv_in16;
+typedef int16x8_t mkv_weight16;
+MKV mkv_in16 mkv_load16(const uint8_t *p) { return vreinterpretq_s16_u8(mkv_load_words(p)); }
+MKV mkv_in16 mkv_load16_second(const uint8_t *p) { return vreinterpretq_s16_u8(mkv_load_second_words(p)); }
+MKV mkv_weight16 mkv_weights16(mkv_quad quad, int i) { return vreinterpretq_s16_s8(mkv_weights(quad, i)); }
+MKV mkv_sum mkv_dot16(mkv_sum acc, mkv_in16 x, mkv_weight16 w) {
+    acc.low = vmlal_s16(acc.low, vget_low_s16(x), vget_low_s16(w));
+    acc.high = vmlal_high_s16(acc.high, x, w);
+    return acc;
+}
 MKV mkv_sum mkv_dot_pair(mkv_sum acc, mkv_in x0, mkv_weight w0, mkv_in x1, mkv_weight w1) {
     int16x8_t low = vmull_s8(vget_low_s8(x0), vget_low_s8(w0)), high = vmull_high_s8(x0, w0);
     low = vmlal_s8(low, vget_low_s8(x1), vget_low_s8(w1));

@@ -113,9 +113,9 @@ public struct ModelFile: Sendable {
         let output = tensor(Int(op.output))
         return Conv3D(
             inChannels: Int(input.channels), outChannels: Int(output.channels), kernel: Extent(op.kernel),
-            dilation: Extent(op.dilation), padding: Extent(op.padding), stride: 1 << Int(op.mode),
-            inputZeroPoint: input.zeroPoint,
-            outputZeroPoint: output.zeroPoint, outputElement: output.element ?? .u8)
+            dilation: Extent(op.dilation), padding: Extent(op.padding), stride: 1 << Int(op.mode & 1),
+            inputElement: input.element ?? .u8, inputZeroPoint: input.zeroPoint,
+            outputZeroPoint: output.zeroPoint, outputElement: output.element ?? .u8, isRectified: op.mode & 2 != 0)
     }
 
     /// The normalization of a validated groupNorm record.

@@ -77,13 +77,15 @@ struct OpValidator {
     // MARK: Convolution
 
     private func conv3D() throws(ModelFileError) {
-        try requireOperands(1, storage: .u8)
+        try requireOperands(1, storage: nil)
+        try require(input(0).storage != .labels, .badShape, "operand storage", 3, 1)
         try require(output.storage != .labels, .badShape, "output storage", 3, 1)
+        try require(op.mode & 2 == 0 || output.storage == .i16, .badValue, "mode", Int(op.mode), Int(op.mode & 1))
         for (k, d, p) in [
             (op.kernel.0, op.dilation.0, op.padding.0), (op.kernel.1, op.dilation.1, op.padding.1),
             (op.kernel.2, op.dilation.2, op.padding.2),
         ] {
-            try require((k % 2 == 1 || op.mode == 1) && k >= 1 && k <= 15, .badValue, "kernel", Int(k), 15)
+            try require((k % 2 == 1 || op.mode & 1 == 1) && k >= 1 && k <= 15, .badValue, "kernel", Int(k), 15)
             try require(d >= 1 && d <= 64, .badValue, "dilation", Int(d), 64)
             try require(Int(p) <= Int(d) * (Int(k) - 1), .badValue, "padding", Int(p), Int(d) * (Int(k) - 1))
         }
@@ -104,8 +106,8 @@ struct OpValidator {
         let base = 1 << 20
         let (before, after) = (input(0).growth, output.growth)
         try require(
-            Int(output.coarseness) == Int(input(0).coarseness) + Int(op.mode), .badShape, "coarseness",
-            Int(output.coarseness), Int(input(0).coarseness) + Int(op.mode))
+            Int(output.coarseness) == Int(input(0).coarseness) + Int(op.mode & 1), .badShape, "coarseness",
+            Int(output.coarseness), Int(input(0).coarseness) + Int(op.mode & 1))
         let from = base >> Int(input(0).coarseness)
         let to = base >> Int(output.coarseness)
         let extent = conv.outputExtent(
@@ -136,33 +138,36 @@ struct OpValidator {
             "channelOffset", Int(clamping: op.channelOffset), channels)
     }
 
-    /// Ranges of one channel's requantizer, and |bias| + 255 · Σ|w| < 2^31.
-    func checkChannel(_ o: Int, magnitude: Int64) throws(ModelFileError) {
+    /// Ranges of one channel's requantizer, and |bias| + code · Σ|w| < 2^31 with the largest magnitude of a code.
+    func checkChannel(_ o: Int, magnitude: Int64, code: Int64 = 255) throws(ModelFileError) {
         let channel = file.channel(Int(clamping: op.channelOffset) + o)
         try require(
             channel.multiplier >= 0 && channel.reserved == 0, .badValue, "multiplier", Int(channel.multiplier), 0)
         try require(Requantizer.shiftRange.contains(channel.shift), .badValue, "shift", Int(channel.shift), 53)
         try require(
-            magnitude * 255 + Int64(channel.bias.magnitude) < Int64(1) << 31, .accumulatorOverflow, "channels", o, 0)
+            magnitude * code + Int64(channel.bias.magnitude) < Int64(1) << 31, .accumulatorOverflow, "channels", o, 0)
     }
 
-    /// Ranges of the requantizers, and |bias| + 255 · Σ|w| < 2^31 for every output channel: no partial sum can leave
+    /// Ranges of the requantizers, and |bias| + code · Σ|w| < 2^31 for every output channel: no partial sum can leave
     /// Int32, in whatever order a kernel adds. Weights of channels that do not exist must be 0.
     private func checkChannels(_ conv: Conv3D, _ weights: ByteView) throws(ModelFileError) {
         let groupBytes = conv.inBlocks * conv.taps * 16
+        let perBlock = conv.inputElement.channelsPerBlock
         for o in 0..<(conv.outGroups * 4) {
             var magnitude: Int64 = 0
             for quad in 0..<(conv.inBlocks * conv.taps) {
                 let block = quad / conv.taps
-                for i in 0..<4 {
-                    let w = Int8(bitPattern: weights.u8((o / 4) * groupBytes + quad * 16 + (o % 4) * 4 + i))
-                    let absent = o >= conv.outChannels || block * 4 + i >= conv.inChannels
-                    try require(!absent || w == 0, .badValue, "weight of an absent channel", Int(w), 0)
-                    try require(w != -128, .badValue, "weight", -128, -127)
+                for i in 0..<perBlock {
+                    let at = (o / 4) * groupBytes + quad * 16 + (o % 4) * 4 + i * (4 / perBlock)
+                    let w = perBlock == 4 ? Int(Int8(bitPattern: weights.u8(at))) : Int(weights.i16(at))
+                    let lowest = perBlock == 4 ? -128 : -32768
+                    let absent = o >= conv.outChannels || block * perBlock + i >= conv.inChannels
+                    try require(!absent || w == 0, .badValue, "weight of an absent channel", w, 0)
+                    try require(w != lowest, .badValue, "weight", lowest, lowest + 1)
                     magnitude += Int64(w.magnitude)
                 }
             }
-            if o < conv.outChannels { try checkChannel(o, magnitude: magnitude) }
+            if o < conv.outChannels { try checkChannel(o, magnitude: magnitude, code: perBlock == 4 ? 255 : 32768) }
         }
     }
 

@@ -252,7 +252,8 @@ public struct OpRecord: Equatable, Sendable {
     public var kernel: (UInt16, UInt16, UInt16) = (0, 0, 0)
     public var dilation: (UInt16, UInt16, UInt16) = (0, 0, 0)
     public var padding: (UInt16, UInt16, UInt16) = (0, 0, 0)
-    /// conv3d: log2 of the stride, 0 or 1. tokenConv and scan: 1 runs from the last token to the first.
+    /// conv3d: log2 of the stride, 0 or 1, and 2 more where i16 output is clamped at 0.
+    /// tokenConv and scan: 1 runs from the last token to the first.
     /// groupNorm and depthwise with i16 output: 1 clamps at 0. sliceOrder: 1 for the way back.
     public var mode: UInt16 = 0
     /// conv3d, depthwise, tokenConv: bytes of the weights section, in kernel order.
@@ -289,7 +290,7 @@ public struct OpRecord: Equatable, Sendable {
         multiplierA = v.i64(at + 72)
         multiplierB = v.i64(at + 80)
         shift = v.i32(at + 88)
-        guard mode <= 1, v.u32(at + 44) == 0, v.u32(at + 92) == 0 else { return nil }
+        guard mode <= (kind == .conv3d ? 3 : 1), v.u32(at + 44) == 0, v.u32(at + 92) == 0 else { return nil }
     }
 
     func write(_ w: inout ByteWriter) {

@@ -14,7 +14,8 @@ public enum MKQ {
     public static let featureNameBytes = 16
     /// Features this build can run. A file that requires another is refused by its name.
     public static let knownFeatures: [StaticString] = [
-        "conv3d-u8", "lookup-u8", "add-u8", "concat-u8", "argmax", "group-norm", "layer-norm", "add-i16",
+        "conv3d-u8", "conv3d-i16", "conv3d-relu-i16", "lookup-u8", "add-u8", "concat-u8", "argmax", "group-norm",
+        "layer-norm", "add-i16",
         "depth-to-space",
         "depthwise-u8", "token-conv-u8", "token-conv-i16", "kan-basis", "scan", "gate", "narrow", "lookup-i16",
         "slice-order",

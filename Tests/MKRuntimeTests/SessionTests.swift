@@ -103,12 +103,15 @@ struct Runner {
                     let at = (iz * volume.height + iy) * volume.width + ix
                     for i in 0..<conv.inChannels {
                         let code = inside ? x[i][at] : Int(conv.inputZeroPoint)
-                        sum += code * Int(weights[conv.weightIndex(o: o, i: i, kz: kz, ky: ky, kx: kx)])
+                        let w = weights + conv.weightIndex(o: o, i: i, kz: kz, ky: ky, kx: kx)
+                        sum +=
+                            code
+                            * (conv.inputElement == .u8 ? Int(w[0]) : Int(w[1]) * 256 + Int(UInt8(bitPattern: w[0])))
                     }
                 }
                 return conv.outputElement == .u8
                     ? Int(requantizer.u8(Int32(sum), zeroPoint: Int32(conv.outputZeroPoint)))
-                    : Int(requantizer.i16(Int32(sum), zeroPoint: 0))
+                    : max(Int(requantizer.i16(Int32(sum), zeroPoint: 0)), conv.isRectified ? 0 : -32768)
             }
         }
     }
@@ -134,6 +137,12 @@ struct Runner {
         options.channels = 8
         options.dilations = [4]
         options.lookupAfter = nil
+        all.append(options)
+        options = TestModels.Options()
+        options.wideHidden = true
+        options.lookupAfter = nil
+        options.dilations = [1, 2, 4, 1]
+        options.inputZeroPoint = 7
         all.append(options)
         return all
     }

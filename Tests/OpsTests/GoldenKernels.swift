@@ -9,6 +9,7 @@ import Testing
 enum GoldenKernels {
     static let all: [String: @Sendable (GoldenCase, ISA) throws -> [Int]] = [
         "add": add, "add_wide": addWide, "argmax": argmax, "concat": concat, "conv3d": conv3D,
+        "conv3d_wide": conv3D,
         "decay_weight": decayWeight, "depth_to_space": depthToSpace, "depthwise": depthwise, "gate": gate,
         "kan_basis": kanBasis, "layer_norm": layerNorm, "lookup": lookup, "lookup_wide": lookupWide,
         "narrow": narrow, "norm": norm, "norm_scale": normScale, "requantize": requantize, "scan": scan,
@@ -28,12 +29,15 @@ enum GoldenKernels {
     private static func conv3D(_ test: GoldenCase, _ isa: ISA) throws -> [Int] {
         let output = try test.output()
         let shape = try test["weights"].shape
+        let isWide = test.op == "conv3d_wide"
+        let isRectified = try isWide ? test.number("is_rectified") == 1 : false
         let conv = Conv3D(
             inChannels: shape[1], outChannels: shape[0],
             kernel: Extent(depth: shape[2], height: shape[3], width: shape[4]), dilation: try test.extent("dilation"),
             padding: try test.extent("padding"), stride: try test.number("stride"),
-            inputZeroPoint: try test.number("input_zero_point"), outputZeroPoint: try test.number("output_zero_point"),
-            outputElement: output.layout.element)
+            inputElement: isWide ? .i16 : .u8, inputZeroPoint: isWide ? 0 : try test.number("input_zero_point"),
+            outputZeroPoint: try test.number("output_zero_point"), outputElement: output.layout.element,
+            isRectified: isRectified)
         let input = try test.input(padX: conv.padding.width, zeroPoint: conv.inputZeroPoint)
         #expect(conv.outputExtent(of: input.layout.extent) == output.layout.extent, "\(test.name)")
         let weights = blocked(try test.values("weights"), conv)
@@ -55,14 +59,16 @@ enum GoldenKernels {
     }
 
     /// Weights `[out][in][kz][ky][kx]` in kernel order.
-    private static func blocked(_ weights: [Int8], _ conv: Conv3D) -> [Int8] {
+    private static func blocked(_ weights: [Int16], _ conv: Conv3D) -> [Int8] {
         var result = [Int8](repeating: 0, count: conv.weightBytes)
         var next = weights.makeIterator()
         for o in 0..<conv.outChannels {
             for i in 0..<conv.inChannels {
                 for tap in 0..<conv.taps {
                     let (kz, ky, kx) = ConvFixture.split(tap, conv.kernel)
-                    result[conv.weightIndex(o: o, i: i, kz: kz, ky: ky, kx: kx)] = next.next()!
+                    let (w, at) = (next.next()!, conv.weightIndex(o: o, i: i, kz: kz, ky: ky, kx: kx))
+                    result[at] = Int8(truncatingIfNeeded: w)
+                    if conv.inputElement == .i16 { result[at + 1] = Int8(w >> 8) }
                 }
             }
         }

@@ -26,12 +26,15 @@ public struct ConvCase {
             ? Extent(depth: 1, height: kernel, width: kernel) : Extent(cube: kernel)
         var padding = Extent(depth: dilation * (kernelExtent.depth - 1) / 2, height: same, width: same)
         if pick(0...5) == 0, kernel > 1 { padding.width = pick(0...(dilation * (kernel - 1))) }
+        let wideInput = pick(0...2) == 0
         return ConvCase(
             conv: Conv3D(
                 inChannels: pick(1...33), outChannels: pick(1...33), kernel: kernelExtent,
                 dilation: Extent(cube: dilation), padding: padding, stride: stride,
-                inputZeroPoint: pick(0...1) == 0 ? 0 : UInt8(pick(1...255)),
-                outputZeroPoint: wide ? 0 : UInt8(pick(0...255)), outputElement: wide ? .i16 : .u8),
+                inputElement: wideInput ? .i16 : .u8,
+                inputZeroPoint: wideInput || pick(0...1) == 0 ? 0 : UInt8(pick(1...255)),
+                outputZeroPoint: wide ? 0 : UInt8(pick(0...255)), outputElement: wide ? .i16 : .u8,
+                isRectified: wide && pick(0...1) == 0),
             extent: Extent(depth: pick(1...5), height: pick(1...6), width: pick(1...70)), seed: seed)
     }
 }
@@ -51,7 +54,7 @@ public struct ConvFixture {
         let outExtent = conv.outputExtent(of: test.extent)
         guard outExtent.width > 0, outExtent.height > 0, outExtent.depth > 0 else { return nil }
         let layout = TensorLayout(
-            channels: conv.inChannels, extent: test.extent, element: .u8, padX: conv.padding.width)
+            channels: conv.inChannels, extent: test.extent, element: conv.inputElement, padX: conv.padding.width)
         input = TestTensor(layout, zeroPoint: conv.inputZeroPoint)
         input.randomize(&generator)
         output = TensorLayout(
@@ -63,8 +66,16 @@ public struct ConvFixture {
             for i in 0..<conv.inChannels {
                 for tap in 0..<conv.taps {
                     let (kz, ky, kx) = Self.split(tap, conv.kernel)
-                    weights[conv.weightIndex(o: o, i: i, kz: kz, ky: ky, kx: kx)] =
-                        Int8.random(in: -127...127, using: &generator)
+                    let at = conv.weightIndex(o: o, i: i, kz: kz, ky: ky, kx: kx)
+                    guard conv.inputElement == .i16 else {
+                        weights[at] = Int8.random(in: -127...127, using: &generator)
+                        continue
+                    }
+                    // As a validated file has them: Σ|w| · 2^15 and the bias stay below 2^31, however large each one is.
+                    let room = max(1, min(32767, 64000 / (conv.inChannels * conv.taps)))
+                    let w = Int.random(in: -room...room, using: &generator)
+                    weights[at] = Int8(truncatingIfNeeded: w)
+                    weights[at + 1] = Int8(w >> 8)
                 }
             }
             // Mostly in range, sometimes saturating, sometimes with a shift at its limits.
@@ -117,7 +128,7 @@ public struct ConvFixture {
                 let e = input.layout.extent
                 let inside = iz >= 0 && iz < e.depth && iy >= 0 && iy < e.height && ix >= 0 && ix < e.width
                 let code = inside ? input[i, iz, iy, ix] : Int(conv.inputZeroPoint)
-                sum += code * Int(weights[conv.weightIndex(o: o, i: i, kz: kz, ky: ky, kx: kx)])
+                sum += code * weight(conv.weightIndex(o: o, i: i, kz: kz, ky: ky, kx: kx))
             }
         }
         let channel = channels[o]
@@ -125,7 +136,12 @@ public struct ConvFixture {
             (Int128(sum) * Int128(channel.multiplier) + (Int128(1) << Int128(channel.shift - 1)))
             >> Int128(channel.shift)
         let value = Int(scaled) + Int(conv.outputZeroPoint)
-        return conv.outputElement == .u8 ? min(max(value, 0), 255) : min(max(value, -32768), 32767)
+        let lowest = conv.isRectified ? 0 : -32768
+        return conv.outputElement == .u8 ? min(max(value, 0), 255) : min(max(value, lowest), 32767)
+    }
+
+    private func weight(_ at: Int) -> Int {
+        conv.inputElement == .u8 ? Int(weights[at]) : Int(weights[at + 1]) * 256 + Int(UInt8(bitPattern: weights[at]))
     }
 }
 
@@ -133,7 +149,7 @@ public struct ConvFixture {
     extension ConvCase: CustomStringConvertible {
         public var description: String {
             "\(conv.inChannels)→\(conv.outChannels) s\(conv.stride) k\(conv.kernel) d\(conv.dilation) p\(conv.padding) "
-                + "in \(extent) zp \(conv.inputZeroPoint)→\(conv.outputZeroPoint) \(conv.outputElement) seed \(seed)"
+                + "in \(extent) zp \(conv.inputZeroPoint)→\(conv.outputZeroPoint) \(conv.inputElement)→\(conv.outputElement) seed \(seed)"
         }
     }
 #endif

@@ -26,6 +26,8 @@ public enum TestModels {
         public var scanTable: [UInt32]?
         /// A normalization over the volume after each hidden convolution.
         public var norm = false
+        /// Hidden convolutions write 16 bits, every second one clamped at 0, and read what the one before wrote.
+        public var wideHidden = false
         public var seed: UInt64 = 1
 
         public init() {}
@@ -73,7 +75,8 @@ public enum TestModels {
                 let beforeChannels = channels
                 current = conv(
                     "conv\(index)", from: current, channels, to: options.channels, kernel: 3, dilation: dilation,
-                    zeroPoint: options.hiddenZeroPoint, wide: options.norm)
+                    zeroPoint: options.hiddenZeroPoint, wide: options.norm || options.wideHidden,
+                    isRectified: options.wideHidden && index % 2 == 0)
                 channels = options.channels
                 if options.norm { current = norm(current, channels) }
                 if options.lookupAfter == index { current = lookup(current, channels) }
@@ -123,31 +126,39 @@ public enum TestModels {
 
         private mutating func conv(
             _ name: String, from input: UInt32, _ inChannels: Int, to outChannels: Int, kernel: Int, dilation: Int,
-            zeroPoint: UInt8, wide: Bool = false
+            zeroPoint: UInt8, wide: Bool = false, isRectified: Bool = false
         ) -> UInt32 {
+            let readsWide = builder.tensors[Int(input)].storage == .i16
             let same = dilation * (kernel - 1) / 2
             let padding = options.valid ? 0 : same
             growth += Int16(2 * (padding - same))
             let conv = Conv3D(
                 inChannels: inChannels, outChannels: outChannels, kernel: Extent(cube: kernel),
-                dilation: Extent(cube: dilation), padding: Extent(cube: padding), inputZeroPoint: 0, outputZeroPoint: 0,
-                outputElement: .u8)
+                dilation: Extent(cube: dilation), padding: Extent(cube: padding), inputElement: readsWide ? .i16 : .u8,
+                inputZeroPoint: 0, outputZeroPoint: 0, outputElement: .u8)
+            // Σ|w| times the largest code stays below 2^31.
+            let most = 60_000 / (inChannels * conv.taps)
             var weights = [Int8](repeating: 0, count: conv.weightBytes)
             for o in 0..<outChannels {
                 for i in 0..<inChannels {
                     for tap in 0..<conv.taps {
-                        weights[
-                            conv.weightIndex(
-                                o: o, i: i, kz: tap / (kernel * kernel), ky: tap / kernel % kernel, kx: tap % kernel)] =
-                            Int8.random(in: -127...127, using: &generator)
+                        let at = conv.weightIndex(
+                            o: o, i: i, kz: tap / (kernel * kernel), ky: tap / kernel % kernel, kx: tap % kernel)
+                        if readsWide {
+                            let w = Int.random(in: -most...most, using: &generator)
+                            weights[at] = Int8(truncatingIfNeeded: w)
+                            weights[at + 1] = Int8(w >> 8)
+                        } else {
+                            weights[at] = Int8.random(in: -127...127, using: &generator)
+                        }
                     }
                 }
             }
             let channels = (0..<outChannels).map { _ in
                 mk_channel(
                     bias: Int32.random(in: -20_000...20_000, using: &generator),
-                    multiplier: Int32.random(in: (1 << 30)...Int32.max, using: &generator), shift: wide ? 36 : 40,
-                    reserved: 0)
+                    multiplier: Int32.random(in: (1 << 30)...Int32.max, using: &generator),
+                    shift: readsWide ? 44 : wide ? 36 : 40, reserved: 0)
             }
             let output = tensor(
                 name + ".out", channels: outChannels, zeroPoint: wide ? 0 : zeroPoint, storage: wide ? .i16 : .u8)
@@ -155,6 +166,8 @@ public enum TestModels {
             op.kind = .conv3d
             let (k, d, p) = (UInt16(kernel), UInt16(dilation), UInt16(padding))
             (op.kernel, op.dilation, op.padding) = ((k, k, k), (d, d, d), (p, p, p))
+            op.mode = isRectified ? 2 : 0
+            if readsWide { builder.require(feature: "conv3d-i16") }
             builder.addOp(op, name: name, inputs: [input], output: output, weights: weights, channels: channels)
             return output
         }

@@ -19,7 +19,7 @@ def taps(codes, kernel, *, stride=1, dilation=(1, 1, 1), padding, zero_point):
 
 
 def conv3d(input, weights, bias, multiplier, shift, *, stride, dilation, padding, input_zero_point, output_zero_point,
-           output_bits):
+           output_bits, is_rectified=False):
     """acc[o,z,y,x] = bias[o] + Σ w[o,i,kz,ky,kx] · input[i, s·z + kz·dz - pz, s·y + ky·dy - py, s·x + kx·dx - px]
 
     input [I, D, H, W] u8, weights [O, I, kd, kh, kw] -127 ... 127, stride 1 or 2 -> [O, D', H', W'] u8 or i16."""
@@ -28,7 +28,13 @@ def conv3d(input, weights, bias, multiplier, shift, *, stride, dilation, padding
         np.tensordot(weights[..., *tap], codes, 1)
         for tap, codes in taps(input, weights.shape[2:], stride=stride, dilation=dilation, padding=padding,
                                zero_point=input_zero_point))
-    return requantize(accumulator, multiplier, shift, zero_point=output_zero_point, output_bits=output_bits)
+    return requantize(accumulator, multiplier, shift, zero_point=output_zero_point, output_bits=output_bits,
+                      is_rectified=is_rectified)
+
+
+def conv3d_wide(input, weights, bias, multiplier, shift, **attributes):
+    """The same with 16-bit codes around 0 and weights of -32767 ... 32767."""
+    return conv3d(input, weights, bias, multiplier, shift, input_zero_point=0, **attributes)
 
 
 def depthwise(input, weights, bias, multiplier, shift, *, input_zero_point, output_zero_point, output_bits, is_rectified):

@@ -16,7 +16,7 @@ from .cases import conv as conv_cases, norm as norm_cases, pointwise as pointwis
 
 # The model and the cases of an op have its name.
 MODULES = [
-    ("conv3d depthwise token_conv", conv, conv_cases),
+    ("conv3d conv3d_wide depthwise token_conv", conv, conv_cases),
     ("requantize", fixed, pointwise_cases),
     ("add add_wide argmax concat depth_to_space gate kan_basis lookup lookup_wide slice_order", pointwise, pointwise_cases),
     ("layer_norm narrow norm norm_scale", norm, norm_cases),

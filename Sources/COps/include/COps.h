@@ -34,7 +34,7 @@ typedef struct mk_conv3d {
     int32_t in_blocks;
     int32_t out_channels;
     int32_t zero_point;  // of the output, 0 ... 255 (0 for 16-bit output)
-    int32_t wide;        // 0: u8 output in blocks of four channels; 1: i16 output in blocks of two
+    int32_t wide;        // 0: u8 output in blocks of four channels; 1: i16 output in blocks of two; 2: that, clamped at 0
 } mk_conv3d;
 
 // Writes one output row of `width` voxels for all output channels. `output` is the row's first word in block 0.
@@ -52,6 +52,13 @@ mk_conv3d_kernel mk_conv3d_s2_avx512vnni;
 mk_conv3d_kernel mk_conv3d_s2_neon;
 mk_conv3d_kernel mk_conv3d_s2_dotprod;
 mk_conv3d_kernel mk_conv3d_s2_i8mm;
+// Input and weights of 16 bits: two channels to a word, weights `[out/4][in/2][kz·ky][kx][4 out][2 in]`, -32767 ... 32767.
+mk_conv3d_kernel mk_conv3d_wide_avx2;
+mk_conv3d_kernel mk_conv3d_wide_avx512vnni;
+mk_conv3d_kernel mk_conv3d_wide_neon;
+mk_conv3d_kernel mk_conv3d_wide_s2_avx2;
+mk_conv3d_kernel mk_conv3d_wide_s2_avx512vnni;
+mk_conv3d_kernel mk_conv3d_wide_s2_neon;
 
 // y = clamp(((a · 2^15 · multiplier >> 32) + offset) >> shift) of one channel of a normalization.
 typedef struct mk_affine {

@@ -39,10 +39,7 @@ extension Conv3D {
                         unsafe stride == 1
                         ? input.loadUnaligned(as: SIMD8<UInt32>.self)
                         : input.loadUnaligned(as: SIMD16<UInt32>.self).evenHalf
-                    for i in 0..<4 {
-                        let codes = SIMD8<Int32>(truncatingIfNeeded: (words &>> UInt32(8 * i)) & 0xFF)
-                        sums &+= unsafe codes &* SIMD8<Int32>(repeating: Int32(w[i]))
-                    }
+                    unsafe sums &+= inputElement == .u8 ? Self.bytes(words, w) : Self.halves(words, w)
                     unsafe input += conv.tap_stride
                     unsafe w += 16
                 }
@@ -51,12 +48,32 @@ extension Conv3D {
         return sums
     }
 
+    /// Σ of a word's four codes times four weights, in every lane.
+    private static func bytes(_ words: SIMD8<UInt32>, _ w: UnsafePointer<Int8>) -> SIMD8<Int32> {
+        var sums = SIMD8<Int32>()
+        for i in 0..<4 {
+            let codes = SIMD8<Int32>(truncatingIfNeeded: (words &>> UInt32(8 * i)) & 0xFF)
+            sums &+= unsafe codes &* SIMD8<Int32>(repeating: Int32(w[i]))
+        }
+        return sums
+    }
+
+    /// Σ of a word's two signed 16-bit codes times two weights, in every lane.
+    private static func halves(_ words: SIMD8<UInt32>, _ w: UnsafePointer<Int8>) -> SIMD8<Int32> {
+        let weights = unsafe UnsafeRawPointer(w).loadUnaligned(as: SIMD2<Int16>.self)
+        let codes = SIMD8<Int32>(truncatingIfNeeded: words)
+        let low = (codes &<< 16) &>> 16
+        let high = codes &>> 16
+        return low &* SIMD8(repeating: Int32(weights.x)) &+ high &* SIMD8(repeating: Int32(weights.y))
+    }
+
     private static func store(
         _ sum: Int32, _ requantizer: Requantizer, _ conv: mk_conv3d, _ channel: Int,
         _ output: UnsafeMutablePointer<UInt8>, _ blockStride: Int, _ x: Int
     ) {
         if unsafe conv.wide != 0 {
-            let code = unsafe requantizer.i16(sum, zeroPoint: conv.zero_point)
+            let signed = unsafe requantizer.i16(sum, zeroPoint: conv.zero_point)
+            let code = unsafe conv.wide == 2 ? max(signed, 0) : signed
             let target =
                 unsafe UnsafeMutableRawPointer(output) + (channel / 2) * blockStride + x * 4 + (channel % 2) * 2
             unsafe target.storeBytes(of: code, as: Int16.self)

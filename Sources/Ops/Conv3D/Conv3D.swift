@@ -1,7 +1,8 @@
 import COps
 import FixedPoint
 
-/// 3D convolution (cross-correlation), u8 activations, int8 weights per output channel.
+/// 3D convolution (cross-correlation): u8 activations and int8 weights, or i16 activations and int16 weights, one scale of the
+/// weights per output channel.
 ///
 ///     acc[o] = bias[o] + Σ_{i,kz,ky,kx} w[o,i,kz,ky,kx] · x[i, s·z+kz·dz-pz, s·y+ky·dy-py, s·x+kx·dx-px]
 ///     y[o]   = clamp(zeroPoint + requantize[o](acc[o]))
@@ -10,8 +11,9 @@ import FixedPoint
 /// the input have the input's zero point as their code, that is the real value 0. Accumulation is in Int32; the
 /// converter and the file reader prove that it cannot overflow (docs/arithmetic.md).
 ///
-/// Input: u8 layout whose `padX` is at least `padding.width` and whose gaps hold the zero point.
-/// Output: u8 (blocks of four channels) or i16 (blocks of two), extent by `outputExtent`.
+/// Input: u8 or i16 layout whose `padX` is at least `padding.width` and whose gaps hold the zero point (0 for i16).
+/// Output: u8 (blocks of four channels) or i16 (blocks of two), extent by `outputExtent`. i16 output may be clamped at 0,
+/// which for u8 a zero point of 0 does.
 public struct Conv3D: Equatable, Sendable {
     public var inChannels: Int
     public var outChannels: Int
@@ -23,13 +25,17 @@ public struct Conv3D: Equatable, Sendable {
     public var padding: Extent
     /// 1 or 2 along all axes.
     public var stride: Int
+    public var inputElement: ElementType
     public var inputZeroPoint: UInt8
     public var outputZeroPoint: UInt8
     public var outputElement: ElementType
+    /// i16 output is clamped at 0.
+    public var isRectified: Bool
 
     public init(
         inChannels: Int, outChannels: Int, kernel: Extent, dilation: Extent, padding: Extent, stride: Int = 1,
-        inputZeroPoint: UInt8, outputZeroPoint: UInt8, outputElement: ElementType
+        inputElement: ElementType = .u8, inputZeroPoint: UInt8, outputZeroPoint: UInt8, outputElement: ElementType,
+        isRectified: Bool = false
     ) {
         self.inChannels = inChannels
         self.outChannels = outChannels
@@ -37,23 +43,27 @@ public struct Conv3D: Equatable, Sendable {
         self.dilation = dilation
         self.padding = padding
         self.stride = stride
+        self.inputElement = inputElement
+        self.isRectified = isRectified
         self.inputZeroPoint = inputZeroPoint
         self.outputZeroPoint = outputZeroPoint
         self.outputElement = outputElement
     }
 
-    public var inBlocks: Int { (inChannels + 3) / 4 }
+    public var inBlocks: Int { (inChannels + inputElement.channelsPerBlock - 1) / inputElement.channelsPerBlock }
     public var outGroups: Int { (outChannels + 3) / 4 }
     public var taps: Int { kernel.voxels }
-    /// Bytes of the weights in kernel order: `[out/4][in/4][kz·ky][kx][4 out][4 in]`, zero where a channel is absent.
+    /// Bytes of the weights in kernel order: `[out/4][in/4][kz·ky][kx][4 out][4 in]` of one byte, or for i16 input
+    /// `[out/4][in/2][kz·ky][kx][4 out][2 in]` of two; zero where a channel is absent.
     public var weightBytes: Int { outGroups * inBlocks * taps * 16 }
     public var multiplyAddsPerVoxel: Int { inChannels * outChannels * taps }
     public var isPointwise: Bool { kernel == Extent(cube: 1) && padding == Extent(cube: 0) && stride == 1 }
 
-    /// Index into the weights of output channel `o`, input channel `i`, tap (kz, ky, kx).
+    /// Byte offset in the weights of output channel `o`, input channel `i`, tap (kz, ky, kx).
     public func weightIndex(o: Int, i: Int, kz: Int, ky: Int, kx: Int) -> Int {
         let tap = (kz * kernel.height + ky) * kernel.width + kx
-        return (((o / 4) * inBlocks + i / 4) * taps + tap) * 16 + (o % 4) * 4 + i % 4
+        let n = inputElement.channelsPerBlock
+        return (((o / 4) * inBlocks + i / n) * taps + tap) * 16 + (o % 4) * 4 + i % n * (4 / n)
     }
 
     /// Shape rule. May be zero or negative where the input is smaller than the kernel; the planner refuses that.
@@ -162,24 +172,38 @@ extension Conv3D {
         switch isa {
         case .portable:
             unsafe portableRow(conv.pointee, kernelRows, output, layout.blockStride, Int(width))
+        default:
+            unsafe kernel(isa)(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
+        }
+    }
+
+    private typealias Kernel =
+        @convention(c) (
+            UnsafePointer<mk_conv3d>?, UnsafePointer<mk_conv3d_row>?, Int32, UnsafeMutablePointer<UInt8>?, Int, Int32
+        ) -> Void
+
+    /// The row kernel of an instruction set other than `portable`.
+    private func kernel(_ isa: ISA) -> Kernel {
+        let isFirst = stride == 1
+        let isWide = inputElement == .i16
+        switch isa {
         #if arch(x86_64)
             case .avx2:
-                let kernel = unsafe stride == 1 ? mk_conv3d_avx2 : mk_conv3d_s2_avx2
-                unsafe kernel(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
+                if isWide { return unsafe isFirst ? mk_conv3d_wide_avx2 : mk_conv3d_wide_s2_avx2 }
+                return unsafe isFirst ? mk_conv3d_avx2 : mk_conv3d_s2_avx2
             case .avx512vnni:
-                let kernel = unsafe stride == 1 ? mk_conv3d_avx512vnni : mk_conv3d_s2_avx512vnni
-                unsafe kernel(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
+                if isWide { return unsafe isFirst ? mk_conv3d_wide_avx512vnni : mk_conv3d_wide_s2_avx512vnni }
+                return unsafe isFirst ? mk_conv3d_avx512vnni : mk_conv3d_s2_avx512vnni
         #elseif arch(arm64)
-            case .neon:
-                let kernel = unsafe stride == 1 ? mk_conv3d_neon : mk_conv3d_s2_neon
-                unsafe kernel(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
-            case .dotprod:
-                let kernel = unsafe stride == 1 ? mk_conv3d_dotprod : mk_conv3d_s2_dotprod
-                unsafe kernel(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
-            case .i8mm:
-                let kernel = unsafe stride == 1 ? mk_conv3d_i8mm : mk_conv3d_s2_i8mm
-                unsafe kernel(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
+            case .neon, .dotprod, .i8mm:
+                if isWide { return unsafe isFirst ? mk_conv3d_wide_neon : mk_conv3d_wide_s2_neon }
+                switch isa {
+                case .dotprod: return unsafe isFirst ? mk_conv3d_dotprod : mk_conv3d_s2_dotprod
+                case .i8mm: return unsafe isFirst ? mk_conv3d_i8mm : mk_conv3d_s2_i8mm
+                default: return unsafe isFirst ? mk_conv3d_neon : mk_conv3d_s2_neon
+                }
         #endif
+        case .portable: preconditionFailure("the portable row is no C function")
         }
     }
 
@@ -188,7 +212,7 @@ extension Conv3D {
             weights: buffers.weights, channels: buffers.channels,
             weights_group: inBlocks * taps * 16, weights_block: taps * 16, tap_stride: dilation.width * 4,
             kernel_x: Int32(kernel.width), in_blocks: Int32(inBlocks), out_channels: Int32(outChannels),
-            zero_point: Int32(outputZeroPoint), wide: outputElement == .i16 ? 1 : 0)
+            zero_point: Int32(outputZeroPoint), wide: outputElement == .u8 ? 0 : isRectified ? 2 : 1)
     }
 
     /// The kernel rows that touch the input for output row (z, y). Rows outside contribute `zeroPoint · Σ w`: nothing

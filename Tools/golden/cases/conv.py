@@ -4,8 +4,8 @@ import numpy as np
 from . import draw
 
 
-def conv3d(rng, index):
-    stride, bits = (1, 1, 2)[index % 3], (8, 16)[index // 3 % 2]
+def shapes(rng, stride):
+    """Size of the input, weights [O, I, kd, kh, kw] of 8 bits, dilation and padding."""
     kernel = tuple(int(k) for k in rng.choice([1, 3, 3, 3, 5] if stride == 1 else [1, 2, 3, 3, 4], 3))
     dilation = tuple(int(d) for d in rng.choice([1, 1, 2, 3], 3))
     padding = tuple(int(rng.integers(0, d * (k - 1) + 1)) for d, k in zip(dilation, kernel))
@@ -14,10 +14,28 @@ def conv3d(rng, index):
             for n, d, k, p in zip(draw.extent(rng, 300), dilation, kernel, padding)]
     ins, outs = rng.integers(1, 10, 2)
     weights = draw.weights(rng, (outs, min(ins, 1 + 2500 // (outs * np.prod(kernel))), *kernel))
-    return {"input": draw.codes(rng, (weights.shape[1], *size), 8), "weights": weights,
+    return (weights.shape[1], *size), weights, dilation, padding
+
+
+def conv3d(rng, index):
+    stride, bits = (1, 1, 2)[index % 3], (8, 16)[index // 3 % 2]
+    size, weights, dilation, padding = shapes(rng, stride)
+    return {"input": draw.codes(rng, size, 8), "weights": weights,
             **draw.channels(rng, weights, bits), "stride": stride, "dilation": dilation, "padding": padding,
             "input_zero_point": draw.zero_point(rng), "output_zero_point": draw.zero_point(rng) if bits == 8 else 0,
             "output_bits": bits}
+
+
+def conv3d_wide(rng, index):
+    stride, bits = (1, 1, 2)[index % 3], (16, 8)[index // 3 % 2]
+    size, weights, dilation, padding = shapes(rng, stride)
+    # As large as Σ|w| · 2^15 < 2^30 lets them be, the bias takes the rest.
+    rows = np.abs(weights.astype(np.int64)).reshape(len(weights), -1).sum(1)
+    weights = (weights * np.minimum(258, 2**15 // np.maximum(1, rows)).reshape(-1, 1, 1, 1, 1)).astype(np.int16)
+    return {"input": draw.codes(rng, size, 16), "weights": weights,
+            **draw.channels(rng, weights, bits, code=2**15), "stride": stride, "dilation": dilation, "padding": padding,
+            "output_zero_point": draw.zero_point(rng) if bits == 8 else 0, "output_bits": bits,
+            "is_rectified": int(bits == 16 and index % 2)}
 
 
 def depthwise(rng, index):

@@ -44,15 +44,16 @@ def requantizers(rng, deviation, bits):
     return {"multiplier": multiplier.astype(np.int32), "shift": np.clip(shift, 33, 53).astype(np.int32)}
 
 
-def channels(rng, weights, bits):
+def channels(rng, weights, bits, code=255):
     """bias, multiplier and shift of the output channels of `weights` such that no accumulator can leave int32:
-    255 · Σ|w| + |bias| < 2^31. Most biases centre the sum, some are at that limit; odd channels have multiples of 64."""
+    code · Σ|w| + |bias| < 2^31, where `code` is the largest magnitude of the input: 255 of bytes, 2^15 of codes around 0. Most
+    biases centre the sum, some are at that limit; odd channels have multiples of 64."""
     rows = weights.astype(np.int64).reshape(len(weights), -1)
-    deviation = 80 * np.sqrt((rows**2).sum(1))
-    bias = (rng.normal(0, deviation) - 128 * rows.sum(1)).astype(np.int64)
+    deviation = (80 if code == 255 else 0.6 * code) * np.sqrt((rows**2).sum(1))
+    bias = (rng.normal(0, deviation) - (128 if code == 255 else 0) * rows.sum(1)).astype(np.int64)
     bias[1::2] -= bias[1::2] % 64
-    limit = (2**31 - 1 - 255 * np.abs(rows).sum(1)) * rng.choice([-1, 1], len(rows))
-    bias = np.where(rng.random(len(rows)) < 1 / 16, limit, bias)
+    limit = (2**31 - 1 - code * np.abs(rows).sum(1)) * rng.choice([-1, 1], len(rows))
+    bias = np.where(rng.random(len(rows)) < 1 / 16, limit, np.clip(bias, -np.abs(limit), np.abs(limit)))
     return {"bias": bias.astype(np.int32), **requantizers(rng, deviation, bits)}
 
 
