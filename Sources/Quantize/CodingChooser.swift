@@ -6,6 +6,8 @@ struct CodingChooser {
     let calibration: Calibration
     let rule: RangeRule
     private let groups: CodingGroups
+    /// 16-bit values between convolutions.
+    private let requested: Set<ValueID>
     /// Scores get some room above what calibration saw: a clipped score could tie with another.
     static let scoreHeadroom: Float = 1.25
     /// A clipped value shifts the statistics of its whole group, and 16 bits have room.
@@ -13,11 +15,12 @@ struct CodingChooser {
     /// The trunk and the scan: 16 bits with some room.
     static let wideHeadroom: Float = 2
 
-    init(graph: FloatGraph, calibration: Calibration, rule: RangeRule) {
+    init(graph: FloatGraph, calibration: Calibration, rule: RangeRule, requested: Set<ValueID> = []) {
+        self.requested = requested
         self.graph = graph
         self.calibration = calibration
         self.rule = rule
-        groups = CodingGroups(graph)
+        groups = CodingGroups(graph, requested: requested)
     }
 
     func choose(input: ValueCoding) -> [ValueID: ValueCoding] {
@@ -39,7 +42,8 @@ struct CodingChooser {
     func narrowCopies() -> [ValueID: ValueCoding] {
         var result: [ValueID: ValueCoding] = [:]
         for node in graph.nodes {
-            guard case .conv3d = node.op, groups.wide.contains(node.inputs[0]) else { continue }
+            guard case .conv3d = node.op, groups.wide.contains(node.inputs[0]), !requested.contains(node.inputs[0])
+            else { continue }
             guard !groups.isStateSpace else {
                 result[node.inputs[0]] = .centred(high: clipped(node.inputs[0]))
                 continue
@@ -56,6 +60,7 @@ struct CodingChooser {
         let fused = graph.valuesInsideFusedActivations
         for node in graph.nodes {
             guard case .activation(.relu) = node.op, fused.contains(node.inputs[0]), groups.wide.contains(node.output),
+                !requested.contains(node.output),
                 case .conv3d = graph.nodes[node.inputs[0] - 1].op
             else { continue }
             result[node.output] = .perChannel(
@@ -102,6 +107,11 @@ struct CodingChooser {
     private func most(_ histogram: Histogram) -> Float { max(abs(histogram.low), abs(histogram.high)) }
 
     private func wide(_ value: ValueID) -> ValueCoding {
+        // The next convolutions' weights absorb a scale per channel.
+        if requested.contains(value) {
+            let least = 1e-6 * most(calibration.pooled(value))
+            return .wide(high: (calibration.histograms[value] ?? []).map { max(Self.scoreHeadroom * most($0), least) })
+        }
         let consumers = graph.consumers(of: value).map { graph.nodes[$0].op }
         if consumers.contains(.argmax) { return .wide(high: [Self.scoreHeadroom * most(calibration.pooled(value))]) }
         // The step of a scan: 2^-11, the range of its softplus table.

@@ -11,9 +11,10 @@ struct CodingGroups {
     /// an activation reads and every sum has 16 bits, and concatenated channels keep a scale each.
     let isStateSpace: Bool
 
-    init(_ graph: FloatGraph) {
+    /// - Parameter requested: values that get 16 bits without need.
+    init(_ graph: FloatGraph, requested: Set<ValueID> = []) {
         isStateSpace = graph.isStateSpace
-        wide = Self.wideValues(graph)
+        wide = Self.wideValues(graph).union(requested)
         parents = Array(0..<graph.channels.count)
         for node in graph.nodes {
             switch node.op {

@@ -7,6 +7,7 @@ public struct Converter {
     public struct Options: Sendable {
         public var rule = RangeRule.mse
         public var correctsBias = true
+        public var wide = WideLayers.none
         public var threads = 1
 
         public init() {}
@@ -44,7 +45,8 @@ public struct Converter {
     public func convert(
         inputCoding: ValueCoding?, metadata: ModelBuilder, samples: [FloatTensor]
     ) throws(QuantizeError) -> LoweredModel {
-        let chooser = CodingChooser(graph: graph, calibration: calibration, rule: options.rule)
+        let requested = try graph.values(options.wide)
+        let chooser = CodingChooser(graph: graph, calibration: calibration, rule: options.rule, requested: requested)
         let inputRange = RangeRule.minMax.range(calibration.pooled(0))
         let codings = chooser.choose(
             input: inputCoding ?? .unsigned(low: inputRange.low, high: inputRange.high))

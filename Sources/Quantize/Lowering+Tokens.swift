@@ -127,7 +127,7 @@ extension Lowering {
         for c in 0..<graph.channels[node.output] {
             channels.append(
                 try channel(
-                    c, node, row: [], bias: 0, scale: 2 * scale * Double(sum.scale(c)), zeroPoint: 0,
+                    c, node, row: [Int8]()[...], bias: 0, scale: 2 * scale * Double(sum.scale(c)), zeroPoint: 0,
                     outputScale: output.scale(c)))
         }
         addTensor(node.output, name: node.name)

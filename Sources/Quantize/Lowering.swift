@@ -17,7 +17,7 @@ public struct LoweredModel: Sendable {
 struct Lowering {
     let graph: FloatGraph
     var codings: [ValueID: ValueCoding]
-    /// Codings of the byte copies of 16-bit values, and the copies made so far.
+    /// Codings of the byte copies of 16-bit values that convolutions read in their place, and the copies made so far.
     private let narrowCopies: [ValueID: ValueCoding]
     private var copies: [ValueID: UInt32] = [:]
     /// Codings in bytes of 16-bit values that a convolution with ReLU writes.
@@ -101,15 +101,13 @@ struct Lowering {
         tensors[value] = builder.addTensor(record, name: name, scales: coding.scales)
     }
 
-    /// The coding in which byte ops read a value.
-    private func byteCoding(_ value: ValueID) -> ValueCoding {
-        codings[value]!.isWide ? narrowCopies[value]! : codings[value]!
-    }
+    /// The coding in which a convolution reads a value.
+    private func readCoding(_ value: ValueID) -> ValueCoding { narrowCopies[value] ?? codings[value]! }
 
     /// Adds the op that makes the byte copy of a 16-bit value, once.
     private mutating func addNarrowCopy(_ value: ValueID) {
-        guard codings[value]!.isWide, copies[value] == nil else { return }
-        let (wide, narrow) = (codings[value]!, narrowCopies[value]!)
+        guard let narrow = narrowCopies[value], copies[value] == nil else { return }
+        let wide = codings[value]!
         let producer = graph.nodes.first { $0.output == value }?.name ?? "input"
         var record = builder.tensors[Int(tensors[value]!)]
         record.storage = .u8
@@ -198,21 +196,23 @@ struct Lowering {
     private mutating func addConvolution(
         _ index: Int, _ node: Node, _ conv: ConvWeights, target: Int
     ) throws(QuantizeError) {
-        let input = byteCoding(node.inputs[0])
+        let input = readCoding(node.inputs[0])
         let value = graph.nodes[target].output
         let inputScales = (0..<conv.inChannels).map { input.scale($0) }
-        let weights = WeightQuantizer.quantize(
-            conv, inputScales: inputScales, importance: importance(node.inputs[0]))
-        let isSplit = target != index && codings[value]!.isWide
+        let weights =
+            input.isWide
+            ? WeightQuantizer.quantizeWide(conv, inputScales: inputScales)
+            : WeightQuantizer.quantize(conv, inputScales: inputScales, importance: importance(node.inputs[0]))
+        let isSplit = target != index && byteForms[value] != nil
         let output = isSplit ? byteForms[value]! : codings[value]!
         let shape = Conv3D(
             inChannels: conv.inChannels, outChannels: conv.outChannels, kernel: Extent(conv.kernel),
-            dilation: Extent(conv.dilation), padding: Extent(conv.padding), inputZeroPoint: input.zeroPoint,
-            outputZeroPoint: output.zeroPoint, outputElement: output.isWide ? .i16 : .u8)
+            dilation: Extent(conv.dilation), padding: Extent(conv.padding), inputElement: input.isWide ? .i16 : .u8,
+            inputZeroPoint: input.zeroPoint, outputZeroPoint: output.zeroPoint,
+            outputElement: output.isWide ? .i16 : .u8)
         var channels: [mk_channel] = []
         for o in 0..<conv.outChannels {
-            channels.append(
-                try channel(o, index, node, conv, weights, zeroPoint: input.zeroPoint, outputScale: output.scale(o)))
+            channels.append(try channel(o, index, node, conv, weights, input: input, outputScale: output.scale(o)))
         }
         addNarrowCopy(node.inputs[0])
         addTensor(value, name: graph.nodes[target].name)
@@ -222,11 +222,12 @@ struct Lowering {
         op.kernel = triple(conv.kernel)
         op.dilation = triple(conv.dilation)
         op.padding = triple(conv.padding)
-        op.mode = conv.stride == 2 ? 1 : 0
+        op.mode = (conv.stride == 2 ? 1 : 0) + (output.isWide && target != index ? 2 : 0)
         builder.addOp(
             op, name: node.name, inputs: [self.input(node.inputs[0], of: .conv3d)], output: written,
             weights: kernelOrder(weights.codes, shape), channels: channels)
-        finish(target, "conv3d-u8")
+        finish(target, input.isWide ? "conv3d-i16" : "conv3d-u8")
+        if output.isWide, target != index { builder.require(feature: "conv3d-relu-i16") }
         if isSplit { try addWideForm(node, value, from: written) }
     }
 
@@ -272,8 +273,12 @@ struct Lowering {
     private func accumulatorScales(_ node: Node) -> [Double]? {
         switch node.op {
         case .conv3d(let conv):
-            let input = byteCoding(node.inputs[0])
+            let input = readCoding(node.inputs[0])
             let taps = conv.kernel.count
+            if input.isWide {
+                let scales = (0..<conv.inChannels).map { input.scale($0) }
+                return WeightQuantizer.quantizeWide(conv, inputScales: scales).accumulatorScales
+            }
             return (0..<conv.outChannels).map { o in
                 var most = 0.0
                 for i in 0..<conv.inChannels {
@@ -299,28 +304,29 @@ struct Lowering {
     }
 
     private func channel(
-        _ o: Int, _ index: Int, _ node: Node, _ conv: ConvWeights, _ weights: QuantizedWeights, zeroPoint: UInt8,
+        _ o: Int, _ index: Int, _ node: Node, _ conv: ConvWeights, _ weights: QuantizedWeights, input: ValueCoding,
         outputScale: Float
     ) throws(QuantizeError) -> mk_channel {
         let perChannel = conv.weights.count / conv.outChannels
         return try channel(
             o, node, row: weights.codes[(o * perChannel)..<((o + 1) * perChannel)],
             bias: Double(conv.bias[o]) + (biasCorrections[index]?[o] ?? 0), scale: weights.accumulatorScales[o],
-            zeroPoint: zeroPoint, outputScale: outputScale)
+            zeroPoint: input.zeroPoint, largestCode: input.isWide ? 32768 : 255, outputScale: outputScale)
     }
 
     /// - Parameters:
     ///   - row: the weights of output channel `o`.
     ///   - bias: real.
     ///   - scale: real value of one accumulator unit.
+    ///   - largestCode: magnitude that no code of the input exceeds.
     func channel(
-        _ o: Int, _ node: Node, row: ArraySlice<Int8>, bias real: Double, scale: Double, zeroPoint: UInt8,
-        outputScale: Float
+        _ o: Int, _ node: Node, row: ArraySlice<some SignedInteger>, bias real: Double, scale: Double,
+        zeroPoint: UInt8, largestCode: Int = 255, outputScale: Float
     ) throws(QuantizeError) -> mk_channel {
         let sum = row.reduce(0) { $0 + Int($1) }
         let magnitude = row.reduce(0) { $0 + Int($1.magnitude) }
         let bias = (real / scale).rounded() - Double(sum * Int(zeroPoint))
-        guard bias.magnitude < 0x1p30, Double(magnitude * 255) + bias.magnitude < 0x1p31 else {
+        guard bias.magnitude < 0x1p30, Double(magnitude * largestCode) + bias.magnitude < 0x1p31 else {
             throw QuantizeError(
                 layer: node.name, message: "channel \(o) could overflow the 32-bit accumulator (bias \(real))")
         }
@@ -331,7 +337,7 @@ struct Lowering {
             bias: Int32(bias), multiplier: requantizer.multiplier, shift: requantizer.shift, reserved: 0)
     }
 
-    private func kernelOrder(_ codes: [Int8], _ conv: Conv3D) -> [Int8] {
+    private func kernelOrder(_ codes: [Int16], _ conv: Conv3D) -> [Int8] {
         var result = [Int8](repeating: 0, count: conv.weightBytes)
         var source = 0
         for o in 0..<conv.outChannels {
@@ -339,7 +345,9 @@ struct Lowering {
                 for kz in 0..<conv.kernel.depth {
                     for ky in 0..<conv.kernel.height {
                         for kx in 0..<conv.kernel.width {
-                            result[conv.weightIndex(o: o, i: i, kz: kz, ky: ky, kx: kx)] = codes[source]
+                            let at = conv.weightIndex(o: o, i: i, kz: kz, ky: ky, kx: kx)
+                            result[at] = Int8(truncatingIfNeeded: codes[source])
+                            if conv.inputElement == .i16 { result[at + 1] = Int8(codes[source] >> 8) }
                             source += 1
                         }
                     }

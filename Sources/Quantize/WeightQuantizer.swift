@@ -3,10 +3,10 @@ import FixedPoint
 import GraphIR
 import Ops
 
-/// Integer weights of one convolution: per output channel symmetric int8, the input's scales folded in first.
+/// Integer weights of one convolution: symmetric with a scale per output channel, the input's scales folded in first.
 struct QuantizedWeights {
-    /// `[out][in][kz][ky][kx]`, -127 ... 127.
-    var codes: [Int8]
+    /// `[out][in][kz][ky][kx]`, -127 ... 127; -32767 ... 32767 where the input has 16 bits.
+    var codes: [Int16]
     /// Real value of one accumulator unit, per output channel.
     var accumulatorScales: [Double]
 }
@@ -27,7 +27,31 @@ enum WeightQuantizer {
             // Beside a bias that is 2^28 units large, weights of less than a unit do not matter; the accumulator does.
             let scale = max(bestScale(folded) { importance[$0 / taps] }, Double(abs(conv.bias[o])) * 0x1p-28)
             result.accumulatorScales.append(scale)
-            result.codes += folded.map { code($0, scale) }
+            result.codes += folded.map { Int16(code($0, scale)) }
+        }
+        return result
+    }
+
+    /// Weights for 16-bit input: as fine as Σ|w| · 2^15 + |bias| < 2^31 allows, which for filters of ordinary size is ten to
+    /// twelve bits.
+    static func quantizeWide(_ conv: ConvWeights, inputScales: [Float]) -> QuantizedWeights {
+        let taps = conv.kernel.count
+        let perChannel = conv.inChannels * taps
+        // Rounding adds at most half a unit per weight, to the bias as well.
+        let room = 0x1p31 - 1 - Double(perChannel + 1) * 0x1p14
+        var result = QuantizedWeights(codes: [], accumulatorScales: [])
+        result.codes.reserveCapacity(conv.weights.count)
+        for o in 0..<conv.outChannels {
+            let folded = (0..<perChannel).map {
+                Double(conv.weights[o * perChannel + $0]) * Double(inputScales[$0 / taps])
+            }
+            let magnitude = folded.reduce(0) { $0 + abs($1) }
+            let most = folded.reduce(0) { max($0, abs($1)) }
+            // The bias may grow by its correction, and must stay under 2^30.
+            let bias = 4 * Double(abs(conv.bias[o]))
+            let scale = max((magnitude * 0x1p15 + bias) / max(room, 1), most / 32767, 1e-30)
+            result.accumulatorScales.append(scale)
+            result.codes += folded.map { Int16(($0 / scale).rounded()) }
         }
         return result
     }

@@ -27,6 +27,12 @@ struct Convert: ParsableCommand {
     var crop = 128
     @Flag(inversion: .prefixedNo, help: "Measure and undo the shift that rounding gives to each channel's mean.")
     var biasCorrection = true
+    @Option(
+        help: """
+            Layers whose output keeps 16 bits for the convolutions that read it: all, none, or names with commas. \
+            Closer to float, twice the memory and half the speed there.
+            """)
+    var int16 = WideLayers.none
     @Option(help: "Threads that compute (1...64).") var threads = 2
     @Option(help: "Fail with status 10 if float and integer labels agree on less than this share of voxels.")
     var check: Double?
@@ -48,6 +54,7 @@ struct Convert: ParsableCommand {
         let progress = Progress(quiet: quiet)
         var options = Converter.Options()
         (options.rule, options.correctsBias, options.threads) = (ranges, biasCorrection, threads)
+        options.wide = int16
         var converter = Converter(graph: loaded.graph, options: options) { stage, fraction in
             progress.update(stage.text, fraction)
         }
@@ -131,10 +138,31 @@ struct Convert: ParsableCommand {
             ("calibration", calibrate.map(Self.lastPart).joined(separator: ", ")),
             ("calibration crop", "\(crop)"), ("ranges", ranges.name),
             ("bias correction", biasCorrection ? "yes" : "no"),
-        ]
+        ] + (int16 == .none ? [] : [("16-bit layers", int16.text)])
     }
 
     private static func lastPart(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
+}
+
+extension WideLayers: ExpressibleByArgument {
+    public init?(argument: String) {
+        switch argument {
+        case "all": self = .all
+        case "none": self = .none
+        default:
+            let names = argument.split(separator: ",").map(String.init)
+            guard !names.isEmpty else { return nil }
+            self = .layers(Set(names))
+        }
+    }
+
+    var text: String {
+        switch self {
+        case .none: "none"
+        case .all: "all"
+        case .layers(let names): names.sorted().joined(separator: ", ")
+        }
+    }
 }
 
 extension RangeRule: ExpressibleByArgument {
