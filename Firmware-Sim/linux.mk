@@ -15,8 +15,8 @@ $(call module,$(1),$(TRIPLE_$(1)),Lite,$(call program,Lite),MKRuntime)
 $(call module,$(1),$(TRIPLE_$(1)),KernelCheck,$(call program,KernelCheck),TestSupport)
 $(call c_objects,$(1),$(CROSS_FLAGS_$(1)),$(patsubst %,$(ROOT)/Sources/COps/%.c,$(KERNELS_$(1))) Sources/CPlatform/linux.c)
 $(BUILD)/$(1)/mkrun-lite: $(patsubst %,$(BUILD)/$(1)/%.o,$(MODULES) Lite $(KERNELS_$(1)) linux)
-	$(CLANG) $(CROSS_FLAGS_$(1)) -static -fuse-ld=lld -Wl,--gc-sections -o $$@ $$^
+	@$(CLANG) $(CROSS_FLAGS_$(1)) -static -fuse-ld=lld -Wl,--gc-sections -o $$@ $$^
 $(BUILD)/$(1)/kernel-check: $(patsubst %,$(BUILD)/$(1)/%.o,FixedPoint Ops TestSupport KernelCheck $(KERNELS_$(1)) linux)
-	$(CLANG) $(CROSS_FLAGS_$(1)) -static -fuse-ld=lld -Wl,--gc-sections -o $$@ $$^
+	@$(CLANG) $(CROSS_FLAGS_$(1)) -static -fuse-ld=lld -Wl,--gc-sections -o $$@ $$^
 endef
 $(foreach target,$(LINUX_TARGETS),$(eval $(call linux_target,$(target))))

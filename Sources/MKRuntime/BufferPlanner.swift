@@ -65,9 +65,8 @@ public enum BufferPlanner {
 
     /// The largest sum of simultaneously live bytes: no placement can need less.
     public static func lowerBound(_ buffers: [PlannedBuffer]) -> Int {
-        let steps = Set(buffers.map { $0.first })
-        return steps.map { step in
-            buffers.filter { $0.first <= step && step <= $0.last }.reduce(0) { $0 + aligned($1.bytes) }
+        buffers.map { start in
+            buffers.filter { $0.first <= start.first && start.first <= $0.last }.reduce(0) { $0 + aligned($1.bytes) }
         }.max() ?? 0
     }
 

@@ -128,7 +128,7 @@ struct LinesPlan: Sendable {
     ) -> Int? {
         var best: Int?
         for cut in range {
-            let before = Set([source] + (first..<cut).map { Int(file.op($0).output) })
+            let before = TensorSet(file, [source] + (first..<cut).map { Int(file.op($0).output) })
             let isAlone = ((cut + 1)..<file.opCount).allSatisfy { later in
                 let op = file.op(later)
                 return (0..<Int(op.operandCount)).allSatisfy { !before.contains(file.operand(op, $0)) }

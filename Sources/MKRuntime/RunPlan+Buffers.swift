@@ -178,7 +178,7 @@ extension RunPlan {
         }
 
         /// Steps during which the buffer of `tensor` (and of those that reuse it) holds data; nil when it never does.
-        private func lifetime(_ tensor: Int, _ inPlace: [Int: Int]) -> ClosedRange<Int>? {
+        private func lifetime(_ tensor: Int, _ inPlace: [Int?]) -> ClosedRange<Int>? {
             var first = tensor == Int(file.record.inputTensor) ? 0 : Int.max
             var last = -1
             for member in 0..<file.tensorCount where member == tensor || inPlace[member] == tensor {
@@ -211,9 +211,9 @@ extension RunPlan {
             element: layout.element)
     }
 
-    /// Output tensor of a look-up → the tensor whose buffer it reuses, where that is not read again.
-    static func inPlaceTargets(_ file: ModelFile, _ layouts: [TensorLayout]) -> [Int: Int] {
-        var result: [Int: Int] = [:]
+    /// By output tensor of a look-up: the tensor whose buffer it reuses, where that is not read again.
+    static func inPlaceTargets(_ file: ModelFile, _ layouts: [TensorLayout]) -> [Int?] {
+        var result = [Int?](repeating: nil, count: file.tensorCount)
         for index in 0..<file.opCount where file.op(index).kind == .lookup {
             let op = file.op(index)
             let input = file.operand(op, 0)

@@ -50,9 +50,9 @@ struct TokenBlock: Sendable {
     /// The longest block that starts with op `first`; nil when there is none with a scan.
     private init?(_ file: ModelFile, from first: Int, tail: Int) {
         let input = file.operand(file.op(first), 0)
-        var made: Set<Int> = [input]
+        var made = TensorSet(file, [input])
         // Tensors that depend on a scan: another scan must not read them.
-        var scanned: Set<Int> = []
+        var scanned = TensorSet(file)
         var end: Int?
         var hasScan = false
         for index in first..<tail {
@@ -67,7 +67,7 @@ struct TokenBlock: Sendable {
             made.insert(Int(op.output))
             if follows || op.kind == .scan { scanned.insert(Int(op.output)) }
             hasScan = hasScan || op.kind == .scan
-            if hasScan, Self.outputs(file, first...index) == [Int(op.output)] { end = index + 1 }
+            if hasScan, Self.isOnlyOutput(file, first...index) { end = index + 1 }
         }
         guard let end else { return nil }
         let ops = first..<end
@@ -81,7 +81,7 @@ struct TokenBlock: Sendable {
             if conv.isReversed { halo.after += conv.taps - 1 } else { halo.before += conv.taps - 1 }
         }
         self.halo = halo
-        var needed: Set<Int> = []
+        var needed = TensorSet(file)
         var leads = [Bool](repeating: false, count: ops.count)
         for index in ops.reversed() {
             let op = file.op(index)
@@ -101,17 +101,19 @@ struct TokenBlock: Sendable {
         }
     }
 
-    /// Tensors made by `ops` that later ops read.
-    private static func outputs(_ file: ModelFile, _ ops: ClosedRange<Int>) -> Set<Int> {
-        let made = Set(ops.map { Int(file.op($0).output) })
-        var result: Set<Int> = []
+    /// Whether later ops read, of all that `ops` make, what the last one makes and nothing else.
+    private static func isOnlyOutput(_ file: ModelFile, _ ops: ClosedRange<Int>) -> Bool {
+        let made = TensorSet(file, ops.map { Int(file.op($0).output) })
+        let last = Int(file.op(ops.upperBound).output)
+        var isRead = false
         for index in (ops.upperBound + 1)..<file.opCount {
             let op = file.op(index)
             for operand in 0..<Int(op.operandCount) where made.contains(file.operand(op, operand)) {
-                result.insert(file.operand(op, operand))
+                guard file.operand(op, operand) == last else { return false }
+                isRead = true
             }
         }
-        return result
+        return isRead
     }
 
     // MARK: Chunks
@@ -140,4 +142,18 @@ struct TokenBlock: Sendable {
     func isInner(_ tensor: Int, _ file: ModelFile) -> Bool {
         tensor != output && ops.contains { Int(file.op($0).output) == tensor }
     }
+}
+
+/// A set of tensors of a model. The standard library's sets compute in floating point, which boards may lack.
+struct TensorSet {
+    private var members: [Bool]
+
+    init(_ file: ModelFile, _ tensors: [Int] = []) {
+        members = [Bool](repeating: false, count: file.tensorCount)
+        for tensor in tensors { insert(tensor) }
+    }
+
+    mutating func insert(_ tensor: Int) { members[tensor] = true }
+
+    func contains(_ tensor: Int) -> Bool { members[tensor] }
 }
