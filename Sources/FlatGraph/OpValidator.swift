@@ -11,21 +11,25 @@ struct OpValidator {
         switch op.kind {
         case .conv3d: try conv3D()
         case .lookup: try lookup()
-        case .lookupWide: try lookupWide()
         case .add: try add()
         case .concat: try concat()
         case .argmax: try argmax()
-        case .groupNorm: try groupNorm()
-        case .layerNorm: try layerNorm()
-        case .addWide: try addWide()
-        case .depthToSpace: try depthToSpace()
-        case .depthwise: try depthwise()
-        case .tokenConv: try tokenConv()
-        case .kanBasis: try kanBasis()
-        case .scan: try scan()
-        case .gate: try gate()
-        case .narrow: try narrow()
-        case .sliceOrder: try sliceOrder()
+        #if MKEDGE_CONV_ONLY
+            default: try require(false, .badValue, "kind, in a build for convolutions only", Int(op.kind.rawValue), 0)
+        #else
+            case .lookupWide: try lookupWide()
+            case .groupNorm: try groupNorm()
+            case .layerNorm: try layerNorm()
+            case .addWide: try addWide()
+            case .depthToSpace: try depthToSpace()
+            case .depthwise: try depthwise()
+            case .tokenConv: try tokenConv()
+            case .kanBasis: try kanBasis()
+            case .scan: try scan()
+            case .gate: try gate()
+            case .narrow: try narrow()
+            case .sliceOrder: try sliceOrder()
+        #endif
         }
     }
 

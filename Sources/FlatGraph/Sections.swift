@@ -13,12 +13,18 @@ public enum MKQ {
     public static let maximumGraphRecords = 4096
     public static let featureNameBytes = 16
     /// Features this build can run. A file that requires another is refused by its name.
-    public static let knownFeatures: [StaticString] = [
-        "conv3d-u8", "conv3d-i16", "conv3d-relu-i16", "lookup-u8", "add-u8", "concat-u8", "argmax", "group-norm",
-        "layer-norm", "add-i16",
-        "depth-to-space",
-        "depthwise-u8", "token-conv-u8", "token-conv-i16", "kan-basis", "scan", "gate", "narrow", "lookup-i16",
-        "slice-order",
+    #if MKEDGE_CONV_ONLY
+        public static let knownFeatures = convFeatures
+    #else
+        public static let knownFeatures =
+            convFeatures + [
+                "group-norm", "layer-norm", "add-i16", "depth-to-space", "depthwise-u8", "token-conv-u8",
+                "token-conv-i16", "kan-basis", "scan", "gate", "narrow", "lookup-i16", "slice-order",
+            ]
+    #endif
+    /// Those of a build for chains of convolutions alone (MKEDGE_CONV_ONLY).
+    private static let convFeatures: [StaticString] = [
+        "conv3d-u8", "conv3d-i16", "conv3d-relu-i16", "lookup-u8", "add-u8", "concat-u8", "argmax",
     ]
 }
 

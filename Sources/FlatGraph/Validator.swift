@@ -80,6 +80,13 @@ struct Validator {
 
     // MARK: Records
 
+    /// 0 <= low < high <= 1 and 0 <= epsilon, for finite numbers, whose bits order those of one sign: boards may have no
+    /// floating point.
+    private static func isOrdered(_ m: ModelRecord) -> Bool {
+        func bits(_ value: Double) -> Int64 { Int64(bitPattern: value.bitPattern) }
+        return bits(m.low) >= 0 && bits(m.low) < bits(m.high) && bits(m.high) <= bits(1) && bits(m.epsilon) >= 0
+    }
+
     private func checkModel() throws(ModelFileError) {
         let m = file.record
         for (field, value) in [("inputTensor" as StaticString, m.inputTensor), ("labelTensor", m.labelTensor)]
@@ -90,7 +97,7 @@ struct Validator {
         for value in [m.low, m.high, m.epsilon, m.clip] where !value.isFinite {
             throw ModelFileError(.badValue, .model, field: "normalization")
         }
-        if m.normalization == .quantile, !(m.low >= 0 && m.low < m.high && m.high <= 1 && m.epsilon >= 0) {
+        if m.normalization == .quantile, !Self.isOrdered(m) {
             throw ModelFileError(.badValue, .model, field: "quantiles")
         }
         for value in [m.spacing.0, m.spacing.1, m.spacing.2] where value > 100_000 || (value > 0 && value < 10) {

@@ -5,6 +5,7 @@ extension Session {
     /// Runs a block of ops chunk by chunk: the backward scans from the last chunk to the first, then everything from the first
     /// to the last.
     func runBlock(_ block: PlannedBlock, _ parallel: some WorkPool) throws(RuntimeError) {
+        guard hasBlockOps else { return }
         let (tokens, size) = (plan.layouts[block.block.input].extent.voxels, block.streaming.chunk)
         let count = block.block.chunks(tokens, size)
         for index in block.block.ops where steps[index].op.kind == .scan {
@@ -74,6 +75,7 @@ extension Session {
 
     /// The scan of the chunk's own tokens, at these positions of its buffers.
     func scanChunk(_ step: Step, _ own: Range<Int>, _ groups: Range<Int>, _ thread: Int) {
+        guard hasBlockOps else { return }
         let scan = file.scan(step.op)
         let all = step.outputLayout.extent.voxels
         scanGroups(

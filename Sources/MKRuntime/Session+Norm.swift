@@ -16,6 +16,7 @@ struct NormScratch {
 extension Session {
     /// Sums by share of the rows, their reduction (exact, so the order does not matter), and the map.
     func runGroupNorm(_ index: Int, _ parallel: some WorkPool) {
+        guard hasBlockOps else { return }
         let step = steps[index]
         clearSums(step)
         share(.normSums(index), rows: step.inputLayouts[0].extent.rows, parallel)
@@ -38,6 +39,7 @@ extension Session {
 
     /// Adds rows of the input to the sums of a thread.
     func addSums(_ step: Step, _ rows: Range<Int>, _ thread: Int, input: UnsafeRawPointer) {
+        guard hasBlockOps else { return }
         let norm = file.norm(step.op)
         unsafe norm.addSums(
             isa: isa, input: input, layout: step.inputLayouts[0], rows: rows, sums: sums(step) + thread * norm.channels)
@@ -56,6 +58,7 @@ extension Session {
     }
 
     func applyNorm(_ step: Step, _ rows: Range<Int>, input: UnsafeRawPointer, output: UnsafeMutableRawPointer) {
+        guard hasBlockOps else { return }
         unsafe file.norm(step.op).apply(
             isa: isa, affines: affines(step), input: input, inputLayout: step.inputLayouts[0], output: output,
             outputLayout: step.outputLayout, rows: rows)

@@ -8,6 +8,7 @@ extension Session {
         _ step: Step, _ layout: TensorLayout, _ output: UnsafeMutableRawPointer, _ rows: Range<Int>,
         input operand: (Int) -> UnsafeRawPointer
     ) {
+        guard hasBlockOps else { return }
         let op = step.op
         let input = unsafe operand(0)
         let inputLayout = step.inputLayouts[0]
@@ -59,6 +60,7 @@ extension Session {
 
     /// Channels are independent, so threads share them; each walks the whole sequence.
     func runScan(_ index: Int, _ parallel: some WorkPool) {
+        guard hasBlockOps else { return }
         let scan = file.scan(steps[index].op)
         unsafe scan.reset((arena + steps[index].scratch!).assumingMemoryBound(to: Int32.self))
         share(.scan(index), rows: scan.groups, parallel)
@@ -66,6 +68,7 @@ extension Session {
 
     /// - Parameter tokens: in scan order.
     func scanGroups(_ step: Step, _ groups: Range<Int>, _ thread: Int, tokens: Range<Int>) {
+        guard hasBlockOps else { return }
         let scan = file.scan(step.op)
         let state = unsafe (arena + step.scratch!).assumingMemoryBound(to: Int32.self)
         let buffers = unsafe Scan.Buffers(
@@ -83,5 +86,17 @@ extension Session {
     /// The validator checked size and alignment.
     private func tablePointer<T>(_ op: OpRecord, as type: T.Type) -> UnsafePointer<T> {
         unsafe UnsafeRawPointer(file.table(op)).assumingMemoryBound(to: type)
+    }
+}
+
+/// Whether this build runs more than chains of convolutions. Where it does not, a file that needs more is refused when it is
+/// opened, and what the guards on this constant lead to is left out.
+var hasBlockOps: Bool {
+    @inline(__always) get {
+        #if MKEDGE_CONV_ONLY
+            false
+        #else
+            true
+        #endif
     }
 }

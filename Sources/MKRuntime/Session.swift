@@ -51,7 +51,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
 
     private static func softmax(_ file: ModelFile, _ scores: Int) -> Softmax {
         let scale = file.scale(Int(file.tensor(scores).scaleOffset))
-        return Softmax(classes: file.classCount, k: Double(scale) * 1.4426950408889634)
+        return Softmax(classes: file.classCount, scale: scale)
     }
 
     private static func resolve(_ file: ModelFile, _ plan: RunPlan) -> [Step] {

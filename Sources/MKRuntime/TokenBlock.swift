@@ -35,6 +35,7 @@ struct TokenBlock: Sendable {
     /// All blocks of a network, in order.
     static func find(_ file: ModelFile, tail: Int) -> [TokenBlock] {
         var result: [TokenBlock] = []
+        guard hasBlockOps else { return result }
         var first = 0
         while first < tail {
             if let block = TokenBlock(file, from: first, tail: tail) {

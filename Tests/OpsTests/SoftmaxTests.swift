@@ -7,7 +7,7 @@ import Testing
     private func probabilities(_ scores: [Int32], k: Double) -> [Int] {
         var result = [Int](repeating: -1, count: scores.count)
         let winner = scores.firstIndex(of: scores.max()!)!
-        Softmax(classes: scores.count, k: k).run(
+        Softmax(classes: scores.count, scale: Float(k * log(2))).run(
             winner: winner, score: { scores[$0] }, store: { result[$0] = Int($1) })
         return result
     }

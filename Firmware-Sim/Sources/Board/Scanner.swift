@@ -74,7 +74,7 @@ final class Receiver: CodeSource {
 
     /// - Parameter buffer: two slices of all channels.
     @unsafe init(_ scanner: Scanner, buffer: UnsafeMutablePointer<UInt8>, store: Store?, origin: Int) {
-        unsafe self.scanner = scanner
+        self.scanner = scanner
         unsafe self.buffer = buffer
         unsafe spare = buffer + Receiver.sliceBytes(scanner.extent, scanner.channels)
         self.store = store
@@ -87,7 +87,7 @@ final class Receiver: CodeSource {
 
     func read(channel: Int, z: Int, rows: Range<Int>, into target: UnsafeMutablePointer<UInt8>) -> Bool {
         let slice = origin + z
-        if held != slice { guard unsafe hold(slice) else { return false } }
+        if held != slice { guard hold(slice) else { return false } }
         let (height, width) = (scanner.extent.height, scanner.extent.width)
         let first = (channel * height + rows.lowerBound) * width
         unsafe target.update(from: buffer + first, count: rows.count * width)
@@ -100,7 +100,7 @@ final class Receiver: CodeSource {
             held = slice
             return true
         }
-        guard unsafe receive(slice) else { return false }
+        guard receive(slice) else { return false }
         held = slice
         if let store { unsafe store.keepSlice(slice, buffer) }
         return true
@@ -113,6 +113,7 @@ final class Receiver: CodeSource {
         let limit = asked &+ 4 &* scanner.period
         while mkp_nanoseconds() < packet.time {
             if mkp_nanoseconds() > limit, packet.time > limit { return stop(.scannerStalled) }
+            mkp_pause()
         }
         if packet.time > asked { idle &+= packet.time &- asked }
         // One slice may wait; a second one would overwrite it.

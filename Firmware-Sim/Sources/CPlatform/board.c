@@ -2,11 +2,11 @@
 // few functions that compiled code calls.
 #include "CPlatform.h"
 
-extern uint8_t _stack_start[], _stack_end[], _plan_start[], _plan_end[], _arena_start[], _arena_end[], _store_start[],
+extern uint8_t _stack_start[], _stack_end[], _arena_start[], _arena_end[], _store_start[],
     _store_end[], _flash_start[], _scanner_start[];
 extern int32_t mk_program(int32_t count, const char *const *arguments);
 
-enum { PAINT = 0x5AA5C33C, STATUS_TRAP = 31, STATUS_ALLOCATION = 32, STATUS_STACK = 33 };
+enum { PAINT = 0x5AA5C33C, STATUS_TRAP = 31, STATUS_STACK = 33 };
 
 // ---- Semihosting: the debugger (here the emulator) is the terminal.
 
@@ -59,29 +59,6 @@ size_t mkp_stack_used(void) {
     return (size_t)(_stack_end - (const uint8_t *)word);
 }
 
-// ---- The plan: what opening a model lists (layouts, offsets, steps) lies here for as long as the program runs. Nothing is
-// given back but what was taken last, and after `mkp_plan_close` nothing is taken.
-
-static uint8_t *plan_next = _plan_start;
-static _Bool plan_is_closed;
-
-int posix_memalign(void **result, size_t alignment, size_t count) {
-    static const char closed[] = "memory was asked for after opening\n", full[] = "the plan region is full\n";
-    uint8_t *start = (uint8_t *)(((uintptr_t)plan_next + alignment - 1) & ~(uintptr_t)(alignment - 1));
-    if (plan_is_closed || count > (size_t)(_plan_end - start)) {
-        mkp_write(plan_is_closed ? closed : full, plan_is_closed ? sizeof closed - 1 : sizeof full - 1);
-        mkp_exit(STATUS_ALLOCATION);
-    }
-    plan_next = start + ((count + 7) & ~(size_t)7);
-    *result = start;
-    return 0;
-}
-void free(void *block) { (void)block; }
-
-size_t mkp_plan_used(void) { return (size_t)(plan_next - _plan_start); }
-size_t mkp_plan_size(void) { return (size_t)(_plan_end - _plan_start); }
-void mkp_plan_close(void) { plan_is_closed = 1; }
-
 // ---- Time and reset
 
 #ifdef __aarch64__
@@ -95,28 +72,26 @@ _Noreturn void mkp_reset(void) {
     for (;;) {}
 }
 #else
-// SysTick counts 24 bits down at the processor's 32 MHz: read at least twice a second.
-enum { SYSTICK = 0xE000E010, TICK_NANOSECONDS = 1000 / 32 };
+// The system counter of SSE-300: control frame at 0x58100000, 64 bits at the system clock of 32 MHz.
 uint64_t mkp_nanoseconds(void) {
-    volatile uint32_t *const timer = (volatile uint32_t *)SYSTICK;
-    static uint64_t ticks;
-    static uint32_t before;
-    if (!(timer[0] & 1)) {
-        timer[1] = 0xFFFFFF;
-        timer[2] = 0;
-        timer[0] = 5;
-        before = 0xFFFFFF;
-    }
-    const uint32_t now = timer[2];
-    ticks += (before - now) & 0xFFFFFF;
-    before = now;
-    return ticks * TICK_NANOSECONDS;
+    volatile uint32_t *const counter = (volatile uint32_t *)0x58100000;
+    if (!(counter[0] & 1)) counter[0] = 1;
+    uint32_t high, low;
+    do {
+        high = counter[3];
+        low = counter[2];
+    } while (high != counter[3]);
+    return ((uint64_t)high << 32 | low) * 1000 / 32;
 }
 _Noreturn void mkp_reset(void) {
     *(volatile uint32_t *)0xE000ED0C = 0x05FA0004;  // SYSRESETREQ
     for (;;) {}
 }
 #endif
+
+void mkp_pause(void) {
+    for (int i = 0; i < 500; i++) __asm__ volatile("" : : : "memory");
+}
 
 // ---- Entry and faults
 

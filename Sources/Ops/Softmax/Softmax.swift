@@ -12,22 +12,30 @@ public struct Softmax: Equatable, Sendable {
     /// Differences are shifted up where one unit is a large step.
     private let shift: Int
 
-    /// - Parameter k: real value of log2 of the ratio that one unit of score makes, positive.
-    public init(classes: Int, k: Double) {
+    /// - Parameter scale: real value of one unit of score, positive.
+    public init(classes: Int, scale: Float) {
         self.classes = classes
         var shift = 0
-        var unit = k
+        var unit = Self.rate(of: scale)
         // The largest exponent that `Exponent` can tell is 2^12; differences beyond saturate, where the weight is 0 anyhow.
-        while unit > 0x1p-4, shift < 16 {
-            unit /= 2
+        while unit > 1 << 44, shift < 16 {
+            unit >>= 1
             shift += 1
         }
         self.shift = shift
         var bits: Int32 = 1
-        while bits < 12, 65536 * unit > Double((1 << Int(bits)) - 1) { bits += 1 }
+        while bits < 12, ((UInt64(1) << UInt64(bits)) - 1) << 32 < unit { bits += 1 }
         self.bits = bits
-        let scaled = unit * Double(UInt64(1) << UInt64(32 - bits))
-        rate = UInt16(min(max(scaled, 1), 65535))
+        rate = UInt16(min(max(unit >> UInt64(16 + bits), 1), 65535))
+    }
+
+    /// ⌊2^48 · scale · log2(e)⌋, at most 2^63, from the number's bits: boards may have no floating point.
+    private static func rate(of scale: Float) -> UInt64 {
+        let log2e: UInt64 = 1_549_082_005  // 30 fraction bits
+        let product = UInt64(scale.significandBitPattern | 1 << 23) * log2e
+        let exponent = Int(scale.exponentBitPattern) - 127 - 5
+        guard exponent <= 8 else { return 1 << 63 }
+        return exponent >= 0 ? product << UInt64(exponent) : product >> UInt64(min(-exponent, 63))
     }
 
     /// 2^15 · 2^(-difference · k)

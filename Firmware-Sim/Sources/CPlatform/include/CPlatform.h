@@ -28,6 +28,8 @@ mkp_region mkp_store(void);    // keeps its contents over a reset; empty where t
 void mkp_command_line(char *buffer, size_t count);
 // Nanoseconds of virtual time since start, from the board's timer.
 uint64_t mkp_nanoseconds(void);
+// A few microseconds during which the timer is not read.
+void mkp_pause(void);
 // Resets the board as its watchdog would.
 _Noreturn void mkp_reset(void);
 
