@@ -2,7 +2,7 @@
 SWIFT ?= swift
 BIN = .build/release
 
-.PHONY: build test budget lint format bench demo deps clean
+.PHONY: build test firmware budget lint format bench demo deps clean
 
 deps:            ## system libraries and the demo's images (Debian)
 	Tools/install-deps.sh
@@ -11,8 +11,13 @@ build: deps      ## optimised programs: .build/release/mkquant, .build/release/m
 	$(SWIFT) build -c release --product mkquant
 	$(SWIFT) build -c release --product mkrun
 
-test: deps       ## everything that must be true, optimised (kernels are slow in debug builds)
+test: firmware   ## everything that must be true, optimised (kernels are slow in debug builds)
 	$(SWIFT) test -c release -Xswiftc -enable-testing
+
+firmware:        ## ARM and bare-metal boards under emulators: bits, memory, faults, sizes (docs/boards.md)
+	Tools/install-deps.sh firmware
+	$(MAKE) -C Firmware-Sim -j2 programs
+	$(MAKE) -C Firmware-Sim
 
 budget: deps     ## the memory that is promised, model by model, and what runs under those limits need
 	MKEDGE_BUDGET=print $(SWIFT) test -c release -Xswiftc -enable-testing --filter BudgetTests

@@ -48,3 +48,14 @@ $(foreach board,$(BOARDS),$(eval $(call board_images,$(board),$(call profile,$(b
 
 IMAGES := $(foreach board,$(BOARDS),$(BUILD)/$(board).elf $(BUILD)/$(board)-conv.elf)
 images: $(IMAGES)
+
+# Counts instructions on a processor that has every ARM instruction set here; not a board.
+$(eval $(call module,aarch64,$(TRIPLE_aarch64),TestSupport,$(TEST_SUPPORT),Ops))
+$(eval $(call module,aarch64,$(TRIPLE_aarch64),KernelCount,$(call program,KernelCount),TestSupport))
+$(eval $(call c_objects,kernel-count,$(CROSS_aarch64) -march=armv8.6-a+i8mm+dotprod -DMKP_FLASH_KIB=1,\
+	$(patsubst %,$(ROOT)/Sources/COps/%.c,$(KERNELS_linux-aarch64)) \
+	$(patsubst %,Sources/CPlatform/%,board.c builtins.c plan.c start_aarch64.S)))
+$(BUILD)/kernel-count.elf: $(patsubst %,$(BUILD)/aarch64/%.o,FixedPoint Ops TestSupport KernelCount) \
+		$(patsubst %,$(BUILD)/kernel-count/%.o,$(KERNELS_linux-aarch64) board builtins plan start_aarch64)
+	@$(TOOLCHAIN)ld.lld -static --gc-sections -T link/aarch64.ld $(patsubst %,--defsym=_%_size=4096*1024,stack arena store) \
+		--defsym=_plan_size=16384*1024 --defsym=_ram_size=32768*1024 -o $@ $^

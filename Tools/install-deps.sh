@@ -1,8 +1,13 @@
 #!/bin/sh
-# Installs what the build and the demo need on Debian, if anything is missing.
+# Installs what the build and the demo need on Debian, if anything is missing; with "firmware" also the emulators and the libc of
+# Firmware-Sim.
 set -eu
 missing=""
-for package in libnifti-dev zlib1g-dev mricron-data; do
+packages="libnifti-dev zlib1g-dev mricron-data"
+if [ "${1:-}" = firmware ]; then
+    packages="$packages qemu-user qemu-system-arm libc6-dev-arm64-cross libgcc-12-dev-arm64-cross"
+fi
+for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0

@@ -11,7 +11,7 @@ import Testing
 
 /// The models and inputs of Firmware-Sim give the committed checksums in this build too, in every instruction set of the CPU.
 /// With MKEDGE_WRITE_FIRMWARE_MODELS=1 the models and inputs are made anew (the checksums then change: `make -C Firmware-Sim
-/// table` prints them).
+/// bits` prints them).
 @Suite struct FirmwareModelTests {
     static let folder = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent().appending(path: "Firmware-Sim")

@@ -11,13 +11,17 @@ struct Board {
     let model: UInt32
     let channels: Int
 
-    static func open(_ options: Options) -> (Board?, Status) {
+    /// The model file in flash.
+    static var flash: UnsafeRawBufferPointer {
         let flash = unsafe mkp_flash()
         let region = unsafe UnsafeRawBufferPointer(start: flash.start, count: flash.count)
         // The file says how long it is; the reader checks that and everything else before anything is used.
         let length = unsafe UInt64(littleEndian: region.loadUnaligned(fromByteOffset: 16, as: UInt64.self))
-        let count = Int(clamping: min(length, UInt64(region.count)))
-        let bytes = unsafe UnsafeRawBufferPointer(rebasing: region[..<count])
+        return unsafe UnsafeRawBufferPointer(rebasing: region[..<Int(clamping: min(length, UInt64(region.count)))])
+    }
+
+    static func open(_ options: Options) -> (Board?, Status) {
+        let bytes = unsafe flash
         do throws(ModelFileError) {
             let file = try unsafe ModelFile(validating: bytes)
             let channels = Int(file.tensor(Int(file.record.inputTensor)).channels)
@@ -80,7 +84,7 @@ struct Board {
         mkp_plan_close()
         let start = mkp_nanoseconds()
         unsafe try session.run(codes: codes, labels: labels, parallel: SerialPool(), observer: observer)
-        Self.report(
+        report(
             labels: unsafe CRC32C.checksum(UnsafeRawBufferPointer(labels)), scores: scores.value,
             nanoseconds: mkp_nanoseconds() &- start, arena: plan.arenaBytes)
         return .done
@@ -123,7 +127,7 @@ struct Board {
             throw error
         }
         let total = mkp_nanoseconds() &- start
-        Self.report(
+        report(
             labels: sink.checksum(depth: options.size.depth), scores: nil, nanoseconds: total &- receiver.idle,
             arena: plan.arenaBytes)
         Console.print("slices ")
@@ -149,7 +153,18 @@ struct Board {
         return sum
     }
 
-    private static func report(labels: UInt32, scores: UInt32?, nanoseconds: UInt64, arena: Int) {
+    /// Multiply-adds of all convolutions.
+    private var multiplyAdds: Int64 {
+        var sum: Int64 = 0
+        for index in 0..<file.opCount where file.op(index).kind == .conv3d {
+            let conv = file.conv3D(file.op(index))
+            sum += Int64(conv.inChannels * conv.outChannels * conv.taps) * Int64(options.size.voxels)
+                >> Int64(3 * file.tensor(Int(file.op(index).output)).coarseness)
+        }
+        return sum
+    }
+
+    private func report(labels: UInt32, scores: UInt32?, nanoseconds: UInt64, arena: Int) {
         Console.print("labels ")
         Console.printHex(labels)
         if let scores {
@@ -166,8 +181,32 @@ struct Board {
         Console.print(mkp_stack_used())
         Console.print(" busy-ns ")
         Console.print(Int64(nanoseconds))
+        Console.print(" multiply-adds ")
+        Console.print(multiplyAdds)
         Console.print("\n")
     }
+}
+
+/// Opens a copy of the model with one bit wrong: every bit of the first 4 KiB (header, tables, graph), then one in `stride`.
+func flips(_ stride: Int) -> Status {
+    let (original, arena) = unsafe (Board.flash, mkp_arena())
+    guard unsafe original.count <= arena.count else { return .arenaTooSmall }
+    let copy = unsafe UnsafeMutableRawBufferPointer(start: arena.start, count: original.count)
+    unsafe copy.copyMemory(from: original)
+    var (tried, undetected, bit) = (0, 0, 0)
+    while bit < original.count * 8 {
+        unsafe copy[bit / 8] ^= 1 << UInt8(bit % 8)
+        tried += 1
+        if (try? unsafe ModelFile(validating: UnsafeRawBufferPointer(copy))) != nil { undetected += 1 }
+        unsafe copy[bit / 8] ^= 1 << UInt8(bit % 8)
+        bit += bit < 4096 * 8 ? 1 : stride
+    }
+    Console.print("flips ")
+    Console.print(tried)
+    Console.print(" undetected ")
+    Console.print(undetected)
+    Console.print("\n")
+    return undetected == 0 && tried > 0 ? .done : .modelDamaged
 }
 
 /// A checksum that a closure can set.
@@ -222,6 +261,7 @@ final class LabelCounter: LabelSink {
 @_cdecl("mk_program")
 public func boardProgram(_ count: Int32, _ arguments: UnsafePointer<UnsafePointer<CChar>?>) -> Int32 {
     guard let options = unsafe Options(Int(count), arguments) else { return Status.usage.rawValue }
+    if let stride = options.flipStride { return flips(stride).rawValue }
     let (board, status) = Board.open(options)
     guard let board else { return status.rawValue }
     return board.run().rawValue

@@ -1,6 +1,6 @@
 import Ops
 
-/// What a simulation does, from the emulator's command line: `whole|stream W,H,D [FAULT AT]`.
+/// What a simulation does, from the emulator's command line: `whole|stream W,H,D MILLISECONDS [FAULT AT]` or `flips STRIDE`.
 struct Options {
     enum Fault {
         case none, stall, drop, repeated, reorder, damage, reset, smallArena
@@ -12,11 +12,17 @@ struct Options {
     /// Slice at which the fault happens.
     var faultAt = 0
     var microseconds = 0
+    /// Where the run is about flipped bits of the model: how many lie between two of them.
+    var flipStride: Int?
 
     @unsafe init?(_ count: Int, _ arguments: UnsafePointer<UnsafePointer<CChar>?>) {
         func argument(_ index: Int) -> Argument? {
             guard index < count, let text = unsafe arguments[index] else { return nil }
             return unsafe Argument(text)
+        }
+        if let first = argument(0), first == "flips", let stride = argument(1)?.numbers(1, separator: 44) {
+            flipStride = stride.0
+            return
         }
         guard let mode = argument(0), let shape = argument(1), let n = shape.numbers(3, separator: 44),
             let period = argument(2), let slice = period.numbers(1, separator: 44)
