@@ -31,7 +31,7 @@ for board in $(boards); do
         check "scanner swaps two slices" 23 stream "$shape" $period reorder 5
         check "a slice is damaged on the way" 24 stream "$shape" $period damage 5
         check "arena one byte too small" 12 stream "$shape" $period arena 1
-        check "volume too large for the arena" 12 whole 64,64,64 $period
+        check "volume too large for the arena" 12 whole 96,96,96 $period
         check "watchdog reset at slice 9" 0 stream "$shape" $period reset 9
         grep -q "^resumed at slice 10" <<<"$output" || fail "did not resume: $output"
     done

@@ -49,7 +49,7 @@ struct Board {
         Console.print(Int(error.reason.rawValue))
         Console.print("\n")
         switch error.reason {
-        case .arenaTooSmall, .arenaMisaligned: return .arenaTooSmall
+        case .arenaTooSmall, .arenaMisaligned, .volumeTooLarge: return .arenaTooSmall
         case .guardOverwritten: return .memoryCorrupted
         default: return .runRefused
         }
