@@ -31,7 +31,7 @@ def main():
         right.plot(*zip(*history["dice"]), marker="o")
     left.set(xlabel="step", ylabel="Dice + cross-entropy, main head")
     left.legend(fontsize=7)
-    right.set(xlabel="step", ylabel="mean foreground Dice, held-out head", ylim=(0, None))
+    right.set(xlabel="step", ylabel="mean Dice, held-out head", ylim=(0, None))
     figure.tight_layout()
     figure.savefig(plot, dpi=80)
 
