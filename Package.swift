@@ -12,11 +12,13 @@ let package = Package(
         .library(name: "Ops", targets: ["Ops", "COps"]),
     ],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
     ],
     targets: [
         // Converter half.
-        .target(name: "GraphIR"),
+        .target(name: "ONNXSchema", dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")]),
+        .target(name: "GraphIR", dependencies: ["ONNXSchema"]),
         .target(
             name: "Quantize",
             dependencies: ["GraphIR", "Ops", "COps", "FixedPoint", "FlatGraph", "MKRuntime", "HostRuntime"]),
@@ -68,7 +70,7 @@ let package = Package(
 )
 
 for target in package.targets
-where target.type != .test && !["COps", "CHost", "CNIfTI", "TestSupport", "AllocationFence"].contains(target.name) {
+where target.type != .test && !["ONNXSchema", "COps", "CHost", "CNIfTI", "TestSupport", "AllocationFence"].contains(target.name) {
     var settings = target.swiftSettings ?? []
     settings.append(.strictMemorySafety())
     target.swiftSettings = settings

@@ -23,6 +23,8 @@ extension ModelFile {
         SliceOrder(isInverse: op.mode == 1, zeroPoint: tensor(Int(op.output)).zeroPoint)
     }
 
+    public func maxPool(_ op: OpRecord) -> MaxPool { MaxPool(zeroPoint: tensor(Int(op.output)).zeroPoint) }
+
     public func depthwise(_ op: OpRecord) -> Depthwise {
         let output = tensor(Int(op.output))
         return Depthwise(

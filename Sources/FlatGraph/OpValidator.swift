@@ -29,6 +29,7 @@ struct OpValidator {
             case .gate: try gate()
             case .narrow: try narrow()
             case .sliceOrder: try sliceOrder()
+            case .maxPool: try maxPool()
         #endif
         }
     }

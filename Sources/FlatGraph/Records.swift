@@ -240,6 +240,7 @@ public struct OpRecord: Equatable, Sendable {
         case narrow = 15
         case lookupWide = 16
         case sliceOrder = 17
+        case maxPool = 18
     }
 
     public var name = StringRef()

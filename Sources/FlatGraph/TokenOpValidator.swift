@@ -59,6 +59,24 @@ extension OpValidator {
             Int(b.2), 2 * Int(a.2))
     }
 
+    /// Codes pass as they are, from a value twice as fine whose sides are even.
+    func maxPool() throws(ModelFileError) {
+        try requireOperands(1, storage: nil)
+        let input = input(0)
+        try require(output.storage != .labels, .badShape, "output storage", 3, 1)
+        try requireStorage(input.storage)
+        try require(
+            input.channels == output.channels, .badShape, "channels", Int(output.channels), Int(input.channels))
+        try require(input.zeroPoint == output.zeroPoint, .badShape, "zeroPoint", Int(output.zeroPoint), Int(input.zeroPoint))
+        try require(
+            output.coarseness == input.coarseness + 1, .badShape, "coarseness", Int(output.coarseness),
+            Int(input.coarseness) + 1)
+        let (a, b) = (input.growth, output.growth)
+        try require(
+            Int(a.0) == 2 * Int(b.0) && Int(a.1) == 2 * Int(b.1) && Int(a.2) == 2 * Int(b.2), .badShape, "extent",
+            2 * Int(b.2), Int(a.2))
+    }
+
     func depthwise() throws(ModelFileError) {
         try requireOperands(1, storage: .u8)
         try requireStorage(output.storage == .i16 ? .i16 : .u8)

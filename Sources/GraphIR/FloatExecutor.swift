@@ -99,6 +99,7 @@ public struct FloatExecutor {
         case .scan: preconditionFailure("a scan has two results")
         case .gate: return FloatTokens.gate(inputs[0], inputs[1], inputs[2])
         case .depthToSpace: return FloatTokens.depthToSpace(inputs[0])
+        case .maxPool: return FloatTokens.maxPool(inputs[0])
         case .sliceOrder(let order): return FloatTokens.reorder(inputs[0], order)
         case .argmax: preconditionFailure("an argmax makes no float tensor")
         }

@@ -95,6 +95,15 @@ public enum Activation: Equatable, Sendable {
     case leakyRelu(slope: Double)
     /// x · sigmoid(x)
     case silu
+    case sigmoid
+    case tanh
+    /// x · min(max(x + 3, 0), 6) / 6
+    case hardSwish
+    /// min(max(x, low), high)
+    case clip(low: Double, high: Double)
+    /// ln(1 + exp(x))
+    case softplus
+    case expression(Expression)
 
     public var name: String {
         switch self {
@@ -103,6 +112,12 @@ public enum Activation: Equatable, Sendable {
         case .elu: "elu"
         case .gelu: "gelu"
         case .silu: "silu"
+        case .sigmoid: "sigmoid"
+        case .tanh: "tanh"
+        case .hardSwish: "hard swish"
+        case .clip: "clip"
+        case .softplus: "softplus"
+        case .expression: "function"
         }
     }
 
@@ -114,6 +129,12 @@ public enum Activation: Equatable, Sendable {
         case .gelu: 0.5 * x * erfcValue(-x / 2.0.squareRoot())
         case .leakyRelu(let slope): x > 0 ? x : slope * x
         case .silu: x / (1 + expValue(-x))
+        case .sigmoid: 1 / (1 + expValue(-x))
+        case .tanh: x > 0 ? 2 / (1 + expValue(-2 * x)) - 1 : 1 - 2 / (1 + expValue(2 * x))
+        case .hardSwish: x * min(max(x + 3, 0), 6) / 6
+        case .clip(let low, let high): min(max(x, low), high)
+        case .expression(let f): f(x)
+        case .softplus: max(x, 0) + log1pValue(expValue(-abs(x)))
         }
     }
 }
@@ -133,6 +154,8 @@ public enum FloatOp: Equatable, Sendable {
     /// Channel (kz·4 + ky·2 + kx)·C + c of a voxel becomes channel c of voxel (2z + kz, 2y + ky, 2x + kx): the second half of
     /// a transposed convolution of kernel and stride 2.
     case depthToSpace
+    /// The largest of each cube of 2 × 2 × 2 voxels, channel by channel; sides are even.
+    case maxPool
     /// The token sequence in another order, or back; the size stays. See `SliceOrder`.
     case sliceOrder(SliceOrder)
     case add
@@ -153,6 +176,7 @@ public enum FloatOp: Equatable, Sendable {
         case .scan: "scan"
         case .gate: "gate"
         case .depthToSpace: "depth to space"
+        case .maxPool: "max pool"
         case .sliceOrder: "slice order"
         case .activation(let f): f.name
         case .add: "add"
@@ -171,7 +195,8 @@ extension FloatOp {
         case .argmax: 1
         case .depthToSpace: inputs[0] / 8
         case .kanBasis(let basis): inputs[0] * basis.outputsPerChannel
-        case .batchNorm, .groupNorm, .layerNorm, .activation, .depthwise, .tokenConv, .scan, .gate, .sliceOrder, .add:
+        case .batchNorm, .groupNorm, .layerNorm, .activation, .depthwise, .tokenConv, .scan, .gate, .sliceOrder, .add,
+            .maxPool:
             inputs[0]
         }
     }
@@ -180,6 +205,7 @@ extension FloatOp {
         switch self {
         case .conv3d(let conv): conv.outputSize(of: input)
         case .depthToSpace: Size3(depth: 2 * input.depth, height: 2 * input.height, width: 2 * input.width)
+        case .maxPool: Size3(depth: input.depth / 2, height: input.height / 2, width: input.width / 2)
         default: input
         }
     }

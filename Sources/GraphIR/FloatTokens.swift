@@ -143,6 +143,26 @@ enum FloatTokens {
         return result
     }
 
+    static func maxPool(_ x: FloatTensor) -> FloatTensor {
+        let s = x.size
+        let small = Size3(depth: s.depth / 2, height: s.height / 2, width: s.width / 2)
+        var result = FloatTensor(channels: x.channels, size: small)
+        for c in 0..<x.channels {
+            for t in 0..<small.count {
+                let z = 2 * (t / (small.height * small.width))
+                let y = 2 * (t / small.width % small.height)
+                let first = ((c * s.depth + z) * s.height + y) * s.width + 2 * (t % small.width)
+                var most = -Float.infinity
+                for corner in 0..<8 {
+                    let at = first + (corner / 4 * s.height + corner / 2 % 2) * s.width + corner % 2
+                    most = max(most, x.values[at])
+                }
+                result.values[c * small.count + t] = most
+            }
+        }
+        return result
+    }
+
     // MARK: Kolmogorov-Arnold and state space
 
     static func expand(_ x: FloatTensor, _ basis: KANBasis) -> FloatTensor {

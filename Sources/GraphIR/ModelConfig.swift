@@ -58,6 +58,8 @@ public struct ModelConfig: Equatable, Sendable {
         public var weight: String
     }
 
+    /// meshnet, kmamba3d, or onnx, whose files bring their own graph.
+    public var architecture: String
     public var layers: [Layer]
     /// Of a KMamba-3D network; then there are no layers.
     public var kmamba: KMambaConfig?
@@ -106,13 +108,15 @@ public struct ModelConfig: Equatable, Sendable {
         }
         let file = ConfigFields(value: root, prefix: "", path: path)
         let extras = try file.object("mkedge")
-        switch try file.string("architecture") ?? "meshnet" {
+        architecture = try file.string("architecture") ?? "meshnet"
+        switch architecture {
         case "kmamba3d":
             kmamba = try KMambaConfig(file)
             layers = []
+        case "onnx": layers = []
         case "meshnet": layers = try file.required("layers", file.list("layers")).map(Self.layer)
         case let other:
-            throw ImportError(.unsupported, path, "architecture=\(other) (supported: meshnet, kmamba3d)")
+            throw ImportError(.unsupported, path, "architecture=\(other) (supported: meshnet, kmamba3d, onnx)")
         }
         bnorm = try file.bool("bnorm") ?? false
         gelu = try file.bool("gelu") ?? false
@@ -186,6 +190,19 @@ public enum NetworkImporter {
     public static func network(
         checkpoint: Checkpoint, config: ModelConfig
     ) throws(ImportError) -> (graph: FloatGraph, config: ModelConfig) {
+        guard (checkpoint.onnx != nil) == (config.architecture == "onnx") else {
+            throw ImportError(
+                .malformed, checkpoint.path, "is \(checkpoint.container.rawValue) but the configuration says architecture=\(config.architecture)")
+        }
+        if let onnx = checkpoint.onnx {
+            let graph = try ONNXImporter.graph(model: onnx)
+            if let labels = config.labels, labels.count != graph.classCount {
+                throw ImportError(
+                    .malformed, checkpoint.path,
+                    "the network has \(graph.classCount) classes but the configuration names \(labels.count) labels")
+            }
+            return (graph, config.inMemoryOrder())
+        }
         guard let kmamba = config.kmamba else {
             return (try MeshNetImporter.graph(checkpoint: checkpoint, config: config), config)
         }

@@ -32,6 +32,9 @@ extension Session {
         case .depthToSpace:
             unsafe file.depthToSpace(op).run(
                 isa: isa, input: input, inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
+        case .maxPool:
+            unsafe file.maxPool(op).run(
+                input: input, inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
         case .sliceOrder:
             unsafe file.sliceOrder(op).run(
                 input: input, inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)

@@ -22,6 +22,14 @@ extension Lowering {
         finish(index, "depth-to-space")
     }
 
+    mutating func addMaxPool(_ index: Int, _ node: Node) {
+        addTensor(node.output, name: node.name)
+        var op = OpRecord()
+        op.kind = .maxPool
+        addOp(op, node, output: node.output)
+        finish(index, "max-pool")
+    }
+
     mutating func addSliceOrder(_ index: Int, _ node: Node, _ order: GraphIR.SliceOrder) {
         addTensor(node.output, name: node.name)
         var op = OpRecord()

@@ -81,6 +81,7 @@ struct Lowering {
             case .scan(let scan): try addScan(index, node, scan)
             case .gate: try addGate(index, node)
             case .depthToSpace: addDepthToSpace(index, node)
+            case .maxPool: addMaxPool(index, node)
             case .sliceOrder(let order): addSliceOrder(index, node, order)
             case .batchNorm(let norm): try addBatchNorm(index, node, norm)
             }

@@ -10,6 +10,7 @@ extension FloatGraph {
             var level = coarseness[node.inputs[0]]
             if case .conv3d(let conv) = node.op, conv.stride == 2 { level += 1 }
             if node.op == .depthToSpace { level -= 1 }
+            if node.op == .maxPool { level += 1 }
             coarseness.append(level)
             sizes.append(node.op.outputSize(sizes[node.inputs[0]]))
         }

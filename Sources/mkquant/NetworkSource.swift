@@ -7,7 +7,7 @@ import Volume
 
 /// Checkpoint and configuration options that several commands share.
 struct NetworkSource: ParsableArguments {
-    @Argument(help: "Checkpoint: safetensors or a torch zip (.pth); the content decides, not the name.")
+    @Argument(help: "Checkpoint: safetensors, a torch zip (.pth) or ONNX; the content decides, not the name.")
     var checkpoint: String
     @Option(help: "Configuration of the network (model.json).") var config: String
 
@@ -25,7 +25,8 @@ struct NetworkSource: ParsableArguments {
             let network = try NetworkImporter.network(checkpoint: checkpoint, config: configuration)
             return Loaded(checkpoint: checkpoint, config: network.config, graph: network.graph)
         } catch {
-            throw CommandError(error.kind == .unreadable ? .unreadable : .badModel, error.description)
+            let lines = [error.description] + error.details.map { "  \($0)" }
+            throw CommandError(error.kind == .unreadable ? .unreadable : .badModel, lines.joined(separator: "\n"))
         }
     }
 

@@ -63,6 +63,7 @@ import Testing
         case .narrow: "narrow"
         case .lookupWide: "lookup_wide"
         case .sliceOrder: "slice_order"
+        case .maxPool: "max_pool"
         }
     }
 }

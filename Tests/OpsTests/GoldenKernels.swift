@@ -12,7 +12,7 @@ enum GoldenKernels {
         "conv3d_wide": conv3D,
         "decay_weight": decayWeight, "depth_to_space": depthToSpace, "depthwise": depthwise, "gate": gate,
         "kan_basis": kanBasis, "layer_norm": layerNorm, "lookup": lookup, "lookup_wide": lookupWide,
-        "narrow": narrow, "norm": norm, "norm_scale": normScale, "requantize": requantize, "scan": scan,
+        "max_pool": maxPool, "narrow": narrow, "norm": norm, "norm_scale": normScale, "requantize": requantize, "scan": scan,
         "slice_order": sliceOrder, "token_conv": tokenConv,
     ]
 
@@ -228,6 +228,14 @@ extension GoldenKernels {
     private static func sliceOrder(_ test: GoldenCase, _ isa: ISA) throws -> [Int] {
         let (input, output) = try (test.input(), test.output())
         SliceOrder(isInverse: try test.number("is_inverse") != 0, zeroPoint: 0).run(
+            input: input.base, inputLayout: input.layout, output: output.base, outputLayout: output.layout,
+            rows: 0..<output.layout.extent.rows)
+        return codes(output, test)
+    }
+
+    private static func maxPool(_ test: GoldenCase, _ isa: ISA) throws -> [Int] {
+        let (input, output) = try (test.input(), test.output())
+        MaxPool(zeroPoint: 0).run(
             input: input.base, inputLayout: input.layout, output: output.base, outputLayout: output.layout,
             rows: 0..<output.layout.extent.rows)
         return codes(output, test)

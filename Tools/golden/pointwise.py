@@ -51,6 +51,12 @@ def slice_order(input, *, is_inverse):
     return input.transpose(0, 2, 3, 1).reshape(input.shape)
 
 
+def max_pool(input):
+    """The largest of each cube of 2 × 2 × 2 voxels: u8 or i16 [C, 2·D, 2·H, 2·W] -> [C, D, H, W]."""
+    channels, depth, height, width = input.shape
+    return input.reshape(channels, depth // 2, 2, height // 2, 2, width // 2, 2).max(axis=(2, 4, 6))
+
+
 def concat(**sources):
     """Channels of source0, source1, … in this order; all have one scale and zero point."""
     return np.concatenate([sources[f"source{i}"] for i in range(len(sources))])

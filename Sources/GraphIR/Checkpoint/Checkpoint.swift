@@ -17,6 +17,7 @@ public struct Checkpoint: Sendable {
     public enum Container: String, Sendable {
         case safetensors
         case torchZip = "torch zip"
+        case onnx = "ONNX"
     }
 
     public let path: String
@@ -24,6 +25,8 @@ public struct Checkpoint: Sendable {
     /// SHA-256 of the file, hexadecimal: for provenance.
     public let sha256: String
     public let tensors: [NamedTensor]
+    /// The whole network, where the file holds more than weights.
+    public let onnx: ONNXModel?
     private let index: [String: Int]
 
     /// The tensor of that name, if there is one.
@@ -44,15 +47,21 @@ public struct Checkpoint: Sendable {
         if bytes[0] == 0x50, bytes[1] == 0x4B {
             return try Checkpoint(path, .torchZip, bytes, TorchReader.tensors(bytes: bytes, path: path))
         }
+        // The length in front of a safetensors header is below 2^40; an ONNX file begins with its version as field 1.
+        let isSafetensors = bytes[8] == UInt8(ascii: "{") && bytes[5...7].allSatisfy { $0 == 0 }
+        if bytes[0] == 0x08, !isSafetensors {
+            return try Checkpoint(path, .onnx, bytes, [], onnx: ONNXModel(bytes: bytes, path: path))
+        }
         if bytes[8] == UInt8(ascii: "{") {
             return try Checkpoint(
                 path, .safetensors, bytes, SafetensorsReader.tensors(bytes: bytes, path: path))
         }
-        throw ImportError(.malformed, path, "neither safetensors nor a torch zip (unknown first bytes)")
+        throw ImportError(.malformed, path, "neither safetensors nor a torch zip nor ONNX (unknown first bytes)")
     }
 
     private init(
-        _ path: String, _ container: Container, _ bytes: [UInt8], _ tensors: [NamedTensor]
+        _ path: String, _ container: Container, _ bytes: [UInt8], _ tensors: [NamedTensor],
+        onnx: ONNXModel? = nil
     ) throws(ImportError) {
         var index: [String: Int] = [:]
         for (position, tensor) in tensors.enumerated() {
@@ -66,6 +75,7 @@ public struct Checkpoint: Sendable {
         self.path = path
         self.container = container
         self.tensors = tensors
+        self.onnx = onnx
         self.index = index
         sha256 = SHA256.hex(bytes)
     }

@@ -13,6 +13,10 @@ public struct ImportError: Error, CustomStringConvertible, Equatable, Sendable {
     public var file: String
     /// What is wrong, without the file's name. At most a few hundred characters.
     public var message: String
+    /// More, a line each: what else is wrong with a source of many parts.
+    public var details: [String] = [] {
+        didSet { details = details.map { Self.oneLine($0, limit: 400) } }
+    }
 
     /// The message may quote names from an untrusted file, so control characters are escaped and its middle is left
     /// out when it is long.

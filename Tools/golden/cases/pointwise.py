@@ -76,6 +76,11 @@ def slice_order(rng, index):
             "is_inverse": index % 2}
 
 
+def max_pool(rng, index):
+    sides = [2 * side for side in draw.extent(rng, 40)]
+    return {"input": draw.codes(rng, (rng.integers(1, 10), *sides), (8, 16)[index % 2])}
+
+
 def concat(rng, index):
     size = draw.extent(rng, 120)
     return {f"source{i}": draw.codes(rng, (rng.integers(1, 7), *size), 8) for i in range(2 + index % 4)}
