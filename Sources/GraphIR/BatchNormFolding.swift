@@ -1,5 +1,17 @@
+extension BatchNorm {
+    /// Of the sum of an op: `factors` has equally many for each channel.
+    fileprivate func apply(_ factors: inout [Float], _ offsets: inout [Float]) {
+        let each = factors.count / offsets.count
+        for channel in offsets.indices {
+            let (gain, offset) = affine(channel)
+            for i in (channel * each)..<((channel + 1) * each) { factors[i] = Float(Double(factors[i]) * gain) }
+            offsets[channel] = Float(Double(offsets[channel]) * gain + offset)
+        }
+    }
+}
+
 extension FloatGraph {
-    /// The same network with every batch normalization multiplied into the convolution before it. In double, rounded
+    /// The same network with every batch normalization multiplied into the convolution or normalization before it. In double, rounded
     /// once per weight. A normalization stays where it is when its input is not a convolution, or when someone else
     /// reads that convolution's output as well.
     public func foldingBatchNorm() -> FloatGraph {
@@ -22,22 +34,21 @@ extension FloatGraph {
         nodes.reduce(0) { count, node in count + node.inputs.count { $0 == value } }
     }
 
-    /// Returns `value` when a convolution made it, nil otherwise.
+    /// Returns `value` when what made it can take the normalization up, nil otherwise.
     private mutating func fold(_ norm: BatchNorm, into value: ValueID) -> ValueID? {
-        guard let index = nodes.firstIndex(where: { $0.output == value }),
-            case .conv3d(var conv) = nodes[index].op
-        else {
-            return nil
+        guard let index = nodes.firstIndex(where: { $0.output == value }) else { return nil }
+        switch nodes[index].op {
+        case .conv3d(var conv):
+            norm.apply(&conv.weights, &conv.bias)
+            nodes[index].op = .conv3d(conv)
+        case .depthwise(var conv):
+            norm.apply(&conv.weights, &conv.bias)
+            nodes[index].op = .depthwise(conv)
+        case .groupNorm(var before):
+            norm.apply(&before.scale, &before.shift)
+            nodes[index].op = .groupNorm(before)
+        default: return nil
         }
-        let perChannel = conv.weights.count / conv.outChannels
-        for channel in 0..<conv.outChannels {
-            let (gain, offset) = norm.affine(channel)
-            for i in (channel * perChannel)..<((channel + 1) * perChannel) {
-                conv.weights[i] = Float(Double(conv.weights[i]) * gain)
-            }
-            conv.bias[channel] = Float(Double(conv.bias[channel]) * gain + offset)
-        }
-        nodes[index].op = .conv3d(conv)
         return value
     }
 }
