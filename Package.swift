@@ -56,7 +56,7 @@ let package = Package(
         .testTarget(name: "FlatGraphTests", dependencies: ["FlatGraph", "FixedPoint", "TestSupport"]),
         .testTarget(name: "MKRuntimeTests", dependencies: ["MKRuntime", "TestSupport", "COps", "FixedPoint"]),
         .testTarget(name: "VolumeTests", dependencies: ["Volume", "CNIfTI"]),
-        .testTarget(name: "GraphIRTests", dependencies: ["GraphIR"]),
+        .testTarget(name: "GraphIRTests", dependencies: ["GraphIR", "ONNXSchema"]),
         .testTarget(
             name: "QuantizeTests",
             dependencies: [
@@ -70,7 +70,9 @@ let package = Package(
 )
 
 for target in package.targets
-where target.type != .test && !["ONNXSchema", "COps", "CHost", "CNIfTI", "TestSupport", "AllocationFence"].contains(target.name) {
+where target.type != .test
+    && !["ONNXSchema", "COps", "CHost", "CNIfTI", "TestSupport", "AllocationFence"].contains(target.name)
+{
     var settings = target.swiftSettings ?? []
     settings.append(.strictMemorySafety())
     target.swiftSettings = settings

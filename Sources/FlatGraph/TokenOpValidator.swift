@@ -67,7 +67,8 @@ extension OpValidator {
         try requireStorage(input.storage)
         try require(
             input.channels == output.channels, .badShape, "channels", Int(output.channels), Int(input.channels))
-        try require(input.zeroPoint == output.zeroPoint, .badShape, "zeroPoint", Int(output.zeroPoint), Int(input.zeroPoint))
+        try require(
+            input.zeroPoint == output.zeroPoint, .badShape, "zeroPoint", Int(output.zeroPoint), Int(input.zeroPoint))
         try require(
             output.coarseness == input.coarseness + 1, .badShape, "coarseness", Int(output.coarseness),
             Int(input.coarseness) + 1)

@@ -5,7 +5,8 @@ struct ConfigCheck {
 
     func run() throws(ImportError) {
         try check(
-            config.architecture != "meshnet" || (1...1000).contains(config.layers.count), "layers", "\(config.layers.count) layers",
+            config.architecture != "meshnet" || (1...1000).contains(config.layers.count), "layers",
+            "\(config.layers.count) layers",
             "1...1000")
         for (index, layer) in config.layers.enumerated() { try checkLayer(layer, "layers[\(index)]") }
         try check(!(config.gelu && config.elu), "gelu", "true together with elu", "one of them")

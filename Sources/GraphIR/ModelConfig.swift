@@ -192,7 +192,8 @@ public enum NetworkImporter {
     ) throws(ImportError) -> (graph: FloatGraph, config: ModelConfig) {
         guard (checkpoint.onnx != nil) == (config.architecture == "onnx") else {
             throw ImportError(
-                .malformed, checkpoint.path, "is \(checkpoint.container.rawValue) but the configuration says architecture=\(config.architecture)")
+                .malformed, checkpoint.path,
+                "is \(checkpoint.container.rawValue) but the configuration says architecture=\(config.architecture)")
         }
         if let onnx = checkpoint.onnx {
             let graph = try ONNXImporter.graph(model: onnx)

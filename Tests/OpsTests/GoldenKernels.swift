@@ -12,7 +12,8 @@ enum GoldenKernels {
         "conv3d_wide": conv3D,
         "decay_weight": decayWeight, "depth_to_space": depthToSpace, "depthwise": depthwise, "gate": gate,
         "kan_basis": kanBasis, "layer_norm": layerNorm, "lookup": lookup, "lookup_wide": lookupWide,
-        "max_pool": maxPool, "narrow": narrow, "norm": norm, "norm_scale": normScale, "requantize": requantize, "scan": scan,
+        "max_pool": maxPool, "narrow": narrow, "norm": norm, "norm_scale": normScale, "requantize": requantize,
+        "scan": scan,
         "slice_order": sliceOrder, "token_conv": tokenConv,
     ]
 

@@ -42,7 +42,8 @@ import Testing
         }
     }
 
-    @Test(arguments: names, [WideLayers.none, .all]) func integerLabelsFollow(_ name: String, _ wide: WideLayers) throws {
+    @Test(arguments: names, [WideLayers.none, .all]) func integerLabelsFollow(_ name: String, _ wide: WideLayers) throws
+    {
         let test = try Case(name)
         var options = Converter.Options()
         (options.threads, options.wide) = (2, wide)

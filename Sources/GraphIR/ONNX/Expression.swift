@@ -91,6 +91,8 @@ public indirect enum Expression: Hashable, Sendable {
     }
 
     static let relu = Expression.maximum(.x, .constant(0))
-    static func clip(_ low: Double, _ high: Double) -> Expression { .maximum(.minimum(.x, .constant(high)), .constant(low)) }
+    static func clip(_ low: Double, _ high: Double) -> Expression {
+        .maximum(.minimum(.x, .constant(high)), .constant(low))
+    }
     static func scaled(_ a: Double, _ inner: Expression) -> Expression { .multiply(.constant(a), inner) }
 }

@@ -22,16 +22,22 @@ extension ONNXImporter {
             pads.end[axis] += extra[3 + axis]
         }
         let bias = try self.bias(node, 2, out)
-        if group == channels, out == channels, strides == [1, 1, 1], dilation == [1, 1, 1], kernel.allSatisfy({ $0 % 2 == 1 && $0 <= 7 }),
+        if group == channels, out == channels, strides == [1, 1, 1], dilation == [1, 1, 1],
+            kernel.allSatisfy({ $0 % 2 == 1 && $0 <= 7 }),
             (0..<3).allSatisfy({ pads.begin[$0] == kernel[$0] / 2 && pads.end[$0] == kernel[$0] / 2 })
         {
             let size = Size3(depth: kernel[0], height: kernel[1], width: kernel[2])
-            set(node, .tensor(graph.append(name, .depthwise(DepthwiseConv(kernel: size, weights: weights.values, bias: bias)), [source])))
+            set(
+                node,
+                .tensor(
+                    graph.append(
+                        name, .depthwise(DepthwiseConv(kernel: size, weights: weights.values, bias: bias)), [source])))
             return
         }
         let dense = Self.dense(weights.values, out: out, channels: channels, group: group, taps: kernel.reduce(1, *))
         let conv = try symmetric(
-            dense, out: out, channels: channels, kernel: kernel, dilation: dilation, stride: try stride(strides), pads: pads, bias: bias)
+            dense, out: out, channels: channels, kernel: kernel, dilation: dilation, stride: try stride(strides),
+            pads: pads, bias: bias)
         set(node, .tensor(graph.append(name, .conv3d(conv), [source])))
     }
 
@@ -105,7 +111,8 @@ extension ONNXImporter {
 
     /// A convolution with as many zeros before as behind: taps of weight 0 make up for the difference.
     private func symmetric(
-        _ weights: [Float], out: Int, channels: Int, kernel: [Int], dilation: [Int], stride: Int, pads: Pads, bias: [Float]
+        _ weights: [Float], out: Int, channels: Int, kernel: [Int], dilation: [Int], stride: Int, pads: Pads,
+        bias: [Float]
     ) throws(Problem) -> ConvWeights {
         var size = kernel
         var lead = [0, 0, 0]
@@ -119,7 +126,9 @@ extension ONNXImporter {
             lead[axis] = missing.0 / dilation[axis]
             size[axis] += lead[axis] + missing.1 / dilation[axis]
             guard stride == 2 || size[axis] % 2 == 1 else {
-                throw Problem("kernel \(kernel.suffix(rank)) with pads \(pads.begin.suffix(rank)) and \(pads.end.suffix(rank)): the output has no centre")
+                throw Problem(
+                    "kernel \(kernel.suffix(rank)) with pads \(pads.begin.suffix(rank)) and \(pads.end.suffix(rank)): the output has no centre"
+                )
             }
             guard size[axis] <= 15, dilation[axis] <= 64 else {
                 throw Problem("kernel \(size.suffix(rank)), dilation \(dilation.suffix(rank)) (at most 15 and 64)")
@@ -139,7 +148,8 @@ extension ONNXImporter {
         }
         func size3(_ s: [Int]) -> Size3 { Size3(depth: s[0], height: s[1], width: s[2]) }
         return ConvWeights(
-            outChannels: out, inChannels: channels, kernel: size3(size), dilation: size3(dilation), padding: size3(padding),
+            outChannels: out, inChannels: channels, kernel: size3(size), dilation: size3(dilation),
+            padding: size3(padding),
             stride: stride, weights: wider, bias: bias)
     }
 
@@ -155,13 +165,17 @@ extension ONNXImporter {
         let channels = graph.channels[source]
         let strides = try attributes.spatial("strides", rank: rank, 1)
         guard attributes.int("group", 1) == 1, weights.shape[0] == channels, rank == 3, strides == [2, 2, 2],
-            try attributes.spatial("dilations", rank: rank, 1) == [1, 1, 1], attributes.text("auto_pad", "NOTSET") == "NOTSET",
+            try attributes.spatial("dilations", rank: rank, 1) == [1, 1, 1],
+            attributes.text("auto_pad", "NOTSET") == "NOTSET",
             attributes.ints("output_shape") == nil
-        else { throw Problem("strides \(strides.suffix(rank)), \(rank) axes (supported: 2 along three axes, one group)") }
+        else {
+            throw Problem("strides \(strides.suffix(rank)), \(rank) axes (supported: 2 along three axes, one group)")
+        }
         let pads = try self.pads(attributes, kernel: kernel, dilation: [1, 1, 1], stride: strides)
         let added = try attributes.spatial("output_padding", rank: rank, 0)
         for axis in 0..<3 where kernel[axis] - pads.begin[axis] - pads.end[axis] + added[axis] != 2 {
-            throw Problem("kernel \(kernel), pads \(pads.begin), \(pads.end), output_padding \(added): the sides are not doubled")
+            throw Problem(
+                "kernel \(kernel), pads \(pads.begin), \(pads.end), output_padding \(added): the sides are not doubled")
         }
         let out = weights.shape[1]
         let bias = try self.bias(node, 2, out)
@@ -169,7 +183,9 @@ extension ONNXImporter {
         var reach = 0
         for axis in 0..<3 {
             for k in 0..<kernel[axis] {
-                for r in 0...1 where (r + pads.begin[axis] - k) % 2 == 0 { reach = max(reach, abs(r + pads.begin[axis] - k) / 2) }
+                for r in 0...1 where (r + pads.begin[axis] - k) % 2 == 0 {
+                    reach = max(reach, abs(r + pads.begin[axis] - k) / 2)
+                }
             }
         }
         let side = 2 * reach + 1
@@ -186,7 +202,8 @@ extension ONNXImporter {
                 for o in 0..<out {
                     for i in 0..<channels {
                         let from = (i * out + o) * kernel[0] * kernel[1] * kernel[2] + tap
-                        taps[((corner * padded + o) * channels + i) * side * side * side + offset] = weights.values[from]
+                        taps[((corner * padded + o) * channels + i) * side * side * side + offset] =
+                            weights.values[from]
                     }
                 }
             }
@@ -213,7 +230,8 @@ extension ONNXImporter {
         _ name: String, _ source: ValueID, out: Int, padded: Int, side: Int, taps: [Float], bias: [Float]
     ) -> ValueID {
         let conv = ConvWeights(
-            outChannels: 8 * padded, inChannels: graph.channels[source], kernel: Size3(cube: side), dilation: Size3(cube: 1),
+            outChannels: 8 * padded, inChannels: graph.channels[source], kernel: Size3(cube: side),
+            dilation: Size3(cube: 1),
             padding: Size3(cube: side / 2), weights: taps, bias: bias)
         let fine = graph.append(name, .conv3d(conv), [source])
         let placed = graph.append("\(name).shuffle", .depthToSpace, [fine])
@@ -235,14 +253,17 @@ extension ONNXImporter {
         guard rank == 3, kernel == [2, 2, 2], strides == kernel, pads == ([0, 0, 0], [0, 0, 0]),
             try attributes.spatial("dilations", rank: rank, 1) == [1, 1, 1]
         else {
-            throw Problem("kernel \(kernel.suffix(rank)), strides \(strides.suffix(rank)) (supported: 2 along three axes, no padding)")
+            throw Problem(
+                "kernel \(kernel.suffix(rank)), strides \(strides.suffix(rank)) (supported: 2 along three axes, no padding)"
+            )
         }
         guard !isMax else { return set(node, .tensor(graph.append(name, .maxPool, [source]))) }
         let channels = graph.channels[source]
         var weights = [Float](repeating: 0, count: channels * channels * 8)
         for c in 0..<channels { for t in 0..<8 { weights[(c * channels + c) * 8 + t] = 0.125 } }
         let conv = ConvWeights(
-            outChannels: channels, inChannels: channels, kernel: Size3(cube: 2), dilation: Size3(cube: 1), padding: Size3(cube: 0),
+            outChannels: channels, inChannels: channels, kernel: Size3(cube: 2), dilation: Size3(cube: 1),
+            padding: Size3(cube: 0),
             stride: 2, weights: weights, bias: [Float](repeating: 0, count: channels))
         set(node, .tensor(graph.append(name, .conv3d(conv), [source])))
     }

@@ -50,7 +50,9 @@ extension ONNXImporter {
     }
 
     /// A bound of Clip: an input since opset 11, an attribute before.
-    private func limit(_ node: Onnx_NodeProto, _ index: Int, _ name: String, _ standard: Double) throws(Problem) -> Double {
+    private func limit(_ node: Onnx_NodeProto, _ index: Int, _ name: String, _ standard: Double) throws(Problem)
+        -> Double
+    {
         guard hasInput(node, index) else { return ONNXAttributes(node).float(name, standard) }
         guard let value = try constant(node, index, name).scalar else { throw Problem("\(name) is not a number") }
         return Double(value)

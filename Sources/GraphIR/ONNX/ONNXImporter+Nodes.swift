@@ -42,11 +42,15 @@ extension ONNXImporter {
 
     // MARK: Normalizations
 
-    private func parameters(_ node: Onnx_NodeProto, _ range: ClosedRange<Int>, _ count: Int) throws(Problem) -> [[Float]] {
+    private func parameters(_ node: Onnx_NodeProto, _ range: ClosedRange<Int>, _ count: Int) throws(Problem)
+        -> [[Float]]
+    {
         var result: [[Float]] = []
         for index in range {
             let found = try constant(node, index, "input \(index)")
-            guard found.values.count == count else { throw Problem("input \(index) is \(found.shape) for \(count) channels") }
+            guard found.values.count == count else {
+                throw Problem("input \(index) is \(found.shape) for \(count) channels")
+            }
             result.append(found.values)
         }
         return result
@@ -80,7 +84,12 @@ extension ONNXImporter {
         let source = try tensor(node, 0, name)
         let count = graph.channels[source]
         let lists = try parameters(node, 1...2, count)
-        set(node, .tensor(graph.append(name, .groupNorm(GroupNorm(groups: count, scale: lists[0], shift: lists[1], epsilon: epsilon)), [source])))
+        set(
+            node,
+            .tensor(
+                graph.append(
+                    name, .groupNorm(GroupNorm(groups: count, scale: lists[0], shift: lists[1], epsilon: epsilon)),
+                    [source])))
     }
 
     private mutating func groupNormalization(_ node: Onnx_NodeProto, _ name: String) throws(Problem) {
@@ -95,7 +104,8 @@ extension ONNXImporter {
         let lists = try parameters(node, 1...2, perGroup ? groups : count).map { list in
             perGroup ? list.flatMap { [Float](repeating: $0, count: count / groups) } : list
         }
-        let norm = GroupNorm(groups: groups, scale: lists[0], shift: lists[1], epsilon: attributes.float("epsilon", 1e-5))
+        let norm = GroupNorm(
+            groups: groups, scale: lists[0], shift: lists[1], epsilon: attributes.float("epsilon", 1e-5))
         set(node, .tensor(graph.append(name, .groupNorm(norm), [source])))
     }
 
@@ -120,12 +130,16 @@ extension ONNXImporter {
 
     private mutating func pad(_ node: Onnx_NodeProto, _ name: String) throws(Problem) {
         let attributes = ONNXAttributes(node)
-        guard attributes.text("mode", "constant") == "constant" else { throw Problem("mode=\(attributes.text("mode", ""))") }
+        guard attributes.text("mode", "constant") == "constant" else {
+            throw Problem("mode=\(attributes.text("mode", ""))")
+        }
         let list = hasInput(node, 1) ? try constant(node, 1, "pads").integers : attributes.ints("pads")
         let filling = hasInput(node, 2) ? try constant(node, 2, "value").scalar : Float(attributes.float("value", 0))
         guard let list, list.count == 2 * (rank + 2), filling == 0, list.allSatisfy({ (0...4096).contains($0) }),
             [list[0], list[1], list[rank + 2], list[rank + 3]] == [0, 0, 0, 0], !hasInput(node, 3)
-        else { throw Problem("pads \(list ?? []) with \(filling.map { "\($0)" } ?? "?") (supported: zeros along the axes)") }
+        else {
+            throw Problem("pads \(list ?? []) with \(filling.map { "\($0)" } ?? "?") (supported: zeros along the axes)")
+        }
         let source = try tensor(node, 0, name)
         let absent = [Int](repeating: 0, count: 3 - rank)
         let pads = absent + list[2..<(rank + 2)] + absent + list[(rank + 4)...]
@@ -136,10 +150,14 @@ extension ONNXImporter {
         let attributes = ONNXAttributes(node)
         let mode = attributes.text("mode", "nearest")
         let index = node.opType == "Upsample" ? 1 : 2
-        guard hasInput(node, index), case .constant(let scales) = try input(node, index), scales.values.count == rank + 2 else {
+        guard hasInput(node, index), case .constant(let scales) = try input(node, index),
+            scales.values.count == rank + 2
+        else {
             throw Problem("sizes that are not known here (supported: constant scales)")
         }
-        guard rank == 3, scales.values == [1, 1, 2, 2, 2] else { throw Problem("scales \(scales.values) (supported: 2 along three axes)") }
+        guard rank == 3, scales.values == [1, 1, 2, 2, 2] else {
+            throw Problem("scales \(scales.values) (supported: 2 along three axes)")
+        }
         guard mode == "nearest" else { throw Problem("mode=\(mode) (supported: nearest)") }
         let transform = attributes.text("coordinate_transformation_mode", "half_pixel")
         let rounding = attributes.text("nearest_mode", "round_prefer_floor")
@@ -198,7 +216,8 @@ extension ONNXImporter {
             return set(node, .constant(ONNXConstant(shape: [], values: [Float(value)], integers: [value])))
         }
         if let list = attributes.ints("value_ints") {
-            return set(node, .constant(ONNXConstant(shape: [list.count], values: list.map { Float($0) }, integers: list)))
+            return set(
+                node, .constant(ONNXConstant(shape: [list.count], values: list.map { Float($0) }, integers: list)))
         }
         throw Problem("of \(attributes.names.joined(separator: ", "))")
     }
@@ -209,7 +228,8 @@ extension ONNXImporter {
         let scale = try constant(node, 1, "scale")
         guard let s = scale.scalar, s > 0 else { throw Problem("scale \(scale.shape)") }
         let zero = hasInput(node, 2) ? try constant(node, 2, "zero point").scalar ?? 0 : 0
-        return .constant(ONNXConstant(shape: c.shape, values: c.values.map { ($0 / s).rounded(.toNearestOrEven) + zero }))
+        return .constant(
+            ONNXConstant(shape: c.shape, values: c.values.map { ($0 / s).rounded(.toNearestOrEven) + zero }))
     }
 
     /// Weights get the values that their codes stand for.
@@ -219,7 +239,9 @@ extension ONNXImporter {
         let zeros = hasInput(node, 2) ? try constant(node, 2, "zero point").values : [0]
         let axis = ONNXAttributes(node).int("axis", 1)
         let count = scale.values.count
-        guard count == 1 || (c.shape.indices.contains(axis) && c.shape[axis] == count), [1, count].contains(zeros.count) else {
+        guard count == 1 || (c.shape.indices.contains(axis) && c.shape[axis] == count),
+            [1, count].contains(zeros.count)
+        else {
             throw Problem("scale \(scale.shape) along axis \(axis) of \(c.shape)")
         }
         let inner = count == 1 ? c.values.count : c.shape[(axis + 1)...].reduce(1, *)
@@ -235,7 +257,11 @@ extension ONNXImporter {
         let axis = ONNXAttributes(node).int("axis", node.opType == "ArgMax" ? 0 : model.opset < 13 ? 1 : -1)
         guard axis == 1 || axis == -(rank + 1) else { throw Problem("axis \(axis) (supported: channels, 1)") }
         let output = node.output.first ?? ""
-        guard !model.graph.node.contains(where: { $0.input.contains(output) && !["Cast", "Identity", "Squeeze"].contains($0.opType) }) else {
+        guard
+            !model.graph.node.contains(where: {
+                $0.input.contains(output) && !["Cast", "Identity", "Squeeze"].contains($0.opType)
+            })
+        else {
             throw Problem("before the end of the network")
         }
         set(node, try input(node, 0))

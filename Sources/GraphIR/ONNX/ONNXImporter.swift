@@ -34,6 +34,8 @@ public struct ONNXImporter {
     /// Axes of the network: 1 to 3.
     let rank: Int
     private(set) var values: [String: Value] = [:]
+    /// Names of the nodes whose values are still functions: what the table that is made of one is called.
+    private var functionNames: [String: String] = [:]
     private var problems: [String] = []
 
     /// - Throws: `malformed` for contradictions; `unsupported` with all that is missing in `details`.
@@ -66,6 +68,7 @@ public struct ONNXImporter {
             let name = node.name.isEmpty ? "\(node.opType)_\(index)" : node.name
             do {
                 try add(node, name)
+                if let output = node.output.first, case .function? = values[output] { functionNames[output] = name }
             } catch let problem as Problem {
                 report(node, name, problem.text)
             } catch let error as ImportError {
@@ -115,7 +118,7 @@ public struct ONNXImporter {
                 .conv3d(.pointwise(2, 1, [0, 1], bias: [0, 0])), [base])
         default:
             do {
-                scores = try materialize(value, "\(output.name).scores")
+                scores = try materialize(value, functionNames[output.name] ?? "\(output.name).scores")
             } catch {
                 throw fail(error.text)
             }
@@ -160,7 +163,8 @@ public struct ONNXImporter {
 
     /// Input `index` as a value of the graph.
     mutating func tensor(_ node: Onnx_NodeProto, _ index: Int, _ name: String) throws(Problem) -> ValueID {
-        let result = try materialize(try input(node, index), "\(name).input\(index)")
+        let result = try materialize(
+            try input(node, index), functionNames[node.input[index]] ?? "\(name).input\(index)")
         // Whoever reads it next need not compute it again.
         if case .function = values[node.input[index]] { values[node.input[index]] = .tensor(result) }
         return result

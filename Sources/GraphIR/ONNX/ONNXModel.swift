@@ -113,7 +113,9 @@ struct ONNXTensorReader {
         case .float64: result = (tensor.doubleData.map { Float($0) }, nil)
         case .int64: result = (tensor.int64Data.map { Float($0) }, tensor.int64Data.map { Int($0) })
         case .float16, .bfloat16:
-            let bytes = tensor.int32Data.flatMap { [UInt8(truncatingIfNeeded: $0), UInt8(truncatingIfNeeded: $0 >> 8)] }
+            let bytes = tensor.int32Data.flatMap {
+                [UInt8(truncatingIfNeeded: $0), UInt8(truncatingIfNeeded: $0 >> 8)]
+            }
             result = ((0..<tensor.int32Data.count).map { type.value(bytes, 2 * $0) }, nil)
         default: result = (tensor.int32Data.map { Float($0) }, tensor.int32Data.map { Int($0) })
         }
@@ -133,7 +135,8 @@ struct ONNXTensorReader {
         guard let location = entries["location"], !location.isEmpty, location.utf8.count <= 255,
             !location.utf8.contains(UInt8(ascii: "/")), !location.utf8.contains(0), location != "..", location != "."
         else {
-            throw fail("external data at \(entries["location"] ?? "no place") (must be a file beside the model)", .malformed)
+            throw fail(
+                "external data at \(entries["location"] ?? "no place") (must be a file beside the model)", .malformed)
         }
         let folder = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
         let bytes = try SourceFile.read(path: folder.isEmpty ? location : "\(folder)/\(location)")

@@ -1,0 +1,79 @@
+import Foundation
+import ONNXSchema
+
+/// A small ONNX file, put together by hand.
+struct ONNXBuilder {
+    var model: Onnx_ModelProto
+
+    init(channels: Int = 2, rank: Int = 3) {
+        model = Onnx_ModelProto()
+        model.irVersion = 8
+        var opset = Onnx_OperatorSetIdProto()
+        opset.version = 17
+        model.opsetImport = [opset]
+        model.graph.input = [Self.info("x", [1, Int64(channels)] + [Int64](repeating: -1, count: rank))]
+        model.graph.output = [Self.info("scores", [1, 3] + [Int64](repeating: -1, count: rank))]
+    }
+
+    static func info(_ name: String, _ shape: [Int64]) -> Onnx_ValueInfoProto {
+        var info = Onnx_ValueInfoProto()
+        info.name = name
+        info.type.tensorType.elemType = 1
+        info.type.tensorType.shape.dim = shape.map { size in
+            var dim = Onnx_TensorShapeProto.Dimension()
+            if size < 0 { dim.dimParam = "n" } else { dim.dimValue = size }
+            return dim
+        }
+        return info
+    }
+
+    mutating func weight(_ name: String, _ shape: [Int], _ value: (Int) -> Float = { Float($0 % 7) / 8 - 0.4 }) {
+        var tensor = Onnx_TensorProto()
+        tensor.name = name
+        tensor.dims = shape.map { Int64($0) }
+        tensor.dataType = 1
+        tensor.rawData = Data(
+            (0..<shape.reduce(1, *)).flatMap { i in
+                withUnsafeBytes(of: value(i).bitPattern.littleEndian) { [UInt8]($0) }
+            })
+        model.graph.initializer.append(tensor)
+    }
+
+    mutating func node(
+        _ op: String, _ inputs: [String], _ output: String, ints: [String: [Int64]] = [:], texts: [String: String] = [:]
+    ) {
+        var node = Onnx_NodeProto()
+        (node.opType, node.name, node.input, node.output) = (op, "the \(output)", inputs, [output])
+        for (name, list) in ints.sorted(by: { $0.key < $1.key }) {
+            var attribute = Onnx_AttributeProto()
+            attribute.name = name
+            if list.count == 1 { attribute.i = list[0] } else { attribute.ints = list }
+            node.attribute.append(attribute)
+        }
+        for (name, text) in texts.sorted(by: { $0.key < $1.key }) {
+            var attribute = Onnx_AttributeProto()
+            attribute.name = name
+            attribute.s = Data(text.utf8)
+            node.attribute.append(attribute)
+        }
+        model.graph.node.append(node)
+    }
+
+    func bytes() throws -> [UInt8] { [UInt8](try model.serializedData() as Data) }
+
+    /// A step of a U-Net: convolution, pooling, transposed convolution, concatenation, head.
+    static func step() -> ONNXBuilder {
+        var builder = ONNXBuilder()
+        builder.weight("w1", [4, 2, 3, 3, 3])
+        builder.weight("b1", [4])
+        builder.weight("w2", [4, 4, 2, 2, 2])
+        builder.weight("w3", [3, 8, 1, 1, 1])
+        builder.node("Conv", ["x", "w1", "b1"], "c1", ints: ["pads": [1, 1, 1, 1, 1, 1], "kernel_shape": [3, 3, 3]])
+        builder.node("Relu", ["c1"], "r1")
+        builder.node("MaxPool", ["r1"], "p1", ints: ["kernel_shape": [2, 2, 2], "strides": [2, 2, 2]])
+        builder.node("ConvTranspose", ["p1", "w2"], "u1", ints: ["strides": [2, 2, 2]])
+        builder.node("Concat", ["u1", "r1"], "k1", ints: ["axis": [1]])
+        builder.node("Conv", ["k1", "w3"], "scores")
+        return builder
+    }
+}
