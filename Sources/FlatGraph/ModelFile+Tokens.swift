@@ -1,3 +1,4 @@
+import FixedPoint
 import Ops
 
 /// The ops of state-space and Kolmogorov-Arnold blocks, from validated records.
@@ -21,6 +22,13 @@ extension ModelFile {
 
     public func sliceOrder(_ op: OpRecord) -> SliceOrder {
         SliceOrder(isInverse: op.mode == 1, zeroPoint: tensor(Int(op.output)).zeroPoint)
+    }
+
+    public func multiply(_ op: OpRecord) -> Multiply {
+        Multiply(
+            requantizer: Requantizer(multiplier: Int32(op.multiplierA), shift: op.shift),
+            zeroPointA: tensor(operand(op, 0)).zeroPoint, zeroPointB: tensor(operand(op, 1)).zeroPoint,
+            zeroPointOut: tensor(Int(op.output)).zeroPoint)
     }
 
     public func maxPool(_ op: OpRecord) -> MaxPool { MaxPool(zeroPoint: tensor(Int(op.output)).zeroPoint) }

@@ -30,6 +30,7 @@ struct OpValidator {
             case .narrow: try narrow()
             case .sliceOrder: try sliceOrder()
             case .maxPool: try maxPool()
+            case .multiply: try multiply()
         #endif
         }
     }

@@ -241,6 +241,7 @@ public struct OpRecord: Equatable, Sendable {
         case lookupWide = 16
         case sliceOrder = 17
         case maxPool = 18
+        case multiply = 19
     }
 
     public var name = StringRef()

@@ -78,6 +78,16 @@ extension OpValidator {
             2 * Int(b.2), Int(a.2))
     }
 
+    func multiply() throws(ModelFileError) {
+        try requireOperands(2, storage: .u8)
+        try requireStorage(.u8)
+        for i in 0..<2 { try requireSameShape(input(i)) }
+        try require(
+            Requantizer.multiplierRange.contains(op.multiplierA), .badValue, "multiplier",
+            Int(truncatingIfNeeded: op.multiplierA), Int(clamping: Requantizer.multiplierRange.upperBound))
+        try require(Requantizer.shiftRange.contains(op.shift), .badValue, "shift", Int(op.shift), 53)
+    }
+
     func depthwise() throws(ModelFileError) {
         try requireOperands(1, storage: .u8)
         try requireStorage(output.storage == .i16 ? .i16 : .u8)

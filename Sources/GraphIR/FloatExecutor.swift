@@ -85,6 +85,10 @@ public struct FloatExecutor {
             var result = inputs.removeFirst()
             FloatKernels.add(&result, inputs[0], parallel)
             return result
+        case .multiply:
+            var result = inputs.removeFirst()
+            for i in result.values.indices { result.values[i] *= inputs[0].values[i] }
+            return result
         case .groupNorm(let norm):
             var result = inputs.removeFirst()
             FloatTokens.normalize(&result, norm)

@@ -159,6 +159,8 @@ public enum FloatOp: Equatable, Sendable {
     /// The token sequence in another order, or back; the size stays. See `SliceOrder`.
     case sliceOrder(SliceOrder)
     case add
+    /// Of two values, element by element.
+    case multiply
     /// Along the channels.
     case concat
     /// Index of the largest channel, the lowest on a tie.
@@ -180,6 +182,7 @@ public enum FloatOp: Equatable, Sendable {
         case .sliceOrder: "slice order"
         case .activation(let f): f.name
         case .add: "add"
+        case .multiply: "multiply"
         case .concat: "concat"
         case .argmax: "argmax"
         }
@@ -196,7 +199,7 @@ extension FloatOp {
         case .depthToSpace: inputs[0] / 8
         case .kanBasis(let basis): inputs[0] * basis.outputsPerChannel
         case .batchNorm, .groupNorm, .layerNorm, .activation, .depthwise, .tokenConv, .scan, .gate, .sliceOrder, .add,
-            .maxPool:
+            .multiply, .maxPool:
             inputs[0]
         }
     }

@@ -32,7 +32,7 @@ struct GraphCheck {
         switch node.op {
         case .conv3d(let conv): try check(conv, inputs[0])
         case .batchNorm(let norm): try check(norm, inputs[0])
-        case .add: try check(inputs[0] == inputs[1], "adds \(inputs[0]) and \(inputs[1]) channels")
+        case .add, .multiply: try check(inputs[0] == inputs[1], "\(inputs[0]) and \(inputs[1]) channels")
         case .gate: try check(Set(inputs).count == 1, "gates \(inputs) channels")
         case .depthToSpace: try check(inputs[0] % 8 == 0, "\(inputs[0]) channels (must be a multiple of 8)")
         default: try checkTokenOp(inputs)
@@ -45,7 +45,7 @@ struct GraphCheck {
 
     private var inputCount: ClosedRange<Int> {
         switch node.op {
-        case .add: 2...2
+        case .add, .multiply: 2...2
         case .scan, .gate: 3...3
         case .concat: 1...64
         default: 1...1

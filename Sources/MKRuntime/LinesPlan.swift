@@ -96,7 +96,7 @@ struct LinesPlan: Sendable {
     private static func runsInLines(_ file: ModelFile, _ op: OpRecord) -> Bool {
         switch op.kind {
         case .conv3d: file.conv3D(op).stride == 1
-        case .lookup, .lookupWide, .add, .addWide, .concat, .narrow, .groupNorm, .layerNorm: true
+        case .lookup, .lookupWide, .add, .addWide, .concat, .narrow, .groupNorm, .layerNorm, .multiply: true
         default: false
         }
     }

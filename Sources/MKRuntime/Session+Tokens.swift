@@ -32,6 +32,10 @@ extension Session {
         case .depthToSpace:
             unsafe file.depthToSpace(op).run(
                 isa: isa, input: input, inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
+        case .multiply:
+            unsafe file.multiply(op).run(
+                a: input, layoutA: inputLayout, b: operand(1), layoutB: step.inputLayouts[1], output: output,
+                outputLayout: layout, rows: rows)
         case .maxPool:
             unsafe file.maxPool(op).run(
                 input: input, inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)

@@ -42,7 +42,14 @@ struct CodingChooser {
     func narrowCopies() -> [ValueID: ValueCoding] {
         var result: [ValueID: ValueCoding] = [:]
         for node in graph.nodes {
-            guard case .conv3d = node.op, groups.wide.contains(node.inputs[0]), !requested.contains(node.inputs[0])
+            if node.op == .multiply {
+                for value in node.inputs where groups.wide.contains(value) {
+                    let range = rule.range(calibration.pooled(value))
+                    result[value] = .unsigned(low: range.low, high: range.high)
+                }
+            }
+            guard case .conv3d = node.op, groups.wide.contains(node.inputs[0]), !requested.contains(node.inputs[0]),
+                result[node.inputs[0]] == nil
             else { continue }
             guard !groups.isStateSpace else {
                 result[node.inputs[0]] = .centred(high: clipped(node.inputs[0]))

@@ -67,6 +67,7 @@ struct Lowering {
             case .activation(let f): addLookup(index, node, f)
             case .add where codings[node.output]!.isWide: addWideSum(index, node)
             case .add: try addSum(index, node)
+            case .multiply: try addProduct(index, node)
             case .concat: addConcat(index, node)
             case .argmax: addArgmax(index, node)
             case .groupNorm(let norm):
@@ -184,7 +185,7 @@ struct Lowering {
     }
 
     private func input(_ value: ValueID, of kind: OpRecord.Kind) -> UInt32 {
-        kind == .conv3d ? copies[value] ?? tensors[value]! : tensors[value]!
+        kind == .conv3d || kind == .multiply ? copies[value] ?? tensors[value]! : tensors[value]!
     }
 
     mutating func finish(_ index: Int, _ feature: String) {
@@ -392,6 +393,22 @@ struct Lowering {
         addTensor(node.output, name: node.name)
         addOp(op, node, output: node.output)
         finish(index, "add-u8")
+    }
+
+    private mutating func addProduct(_ index: Int, _ node: Node) throws(QuantizeError) {
+        let scales = node.inputs.map { Double(readCoding($0).scale(0)) }
+        let factor = scales[0] * scales[1] / Double(codings[node.output]!.scale(0))
+        guard let requantizer = Requantizer.nearest(factor) else {
+            throw QuantizeError(
+                layer: node.name, message: "the factors' steps are too coarse for the product's: \(factor)")
+        }
+        for value in node.inputs { addNarrowCopy(value) }
+        addTensor(node.output, name: node.name)
+        var op = OpRecord()
+        op.kind = .multiply
+        (op.multiplierA, op.shift) = (Int64(requantizer.multiplier), requantizer.shift)
+        addOp(op, node, output: node.output)
+        finish(index, "multiply-u8")
     }
 
     private mutating func addConcat(_ index: Int, _ node: Node) {

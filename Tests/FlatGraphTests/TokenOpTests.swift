@@ -64,6 +64,7 @@ import Testing
         case .lookupWide: "lookup_wide"
         case .sliceOrder: "slice_order"
         case .maxPool: "max_pool"
+        case .multiply: "multiply"
         }
     }
 }

@@ -12,7 +12,8 @@ enum GoldenKernels {
         "conv3d_wide": conv3D,
         "decay_weight": decayWeight, "depth_to_space": depthToSpace, "depthwise": depthwise, "gate": gate,
         "kan_basis": kanBasis, "layer_norm": layerNorm, "lookup": lookup, "lookup_wide": lookupWide,
-        "max_pool": maxPool, "narrow": narrow, "norm": norm, "norm_scale": normScale, "requantize": requantize,
+        "max_pool": maxPool, "multiply": multiply, "narrow": narrow, "norm": norm, "norm_scale": normScale,
+        "requantize": requantize,
         "scan": scan,
         "slice_order": sliceOrder, "token_conv": tokenConv,
     ]
@@ -143,6 +144,19 @@ extension GoldenKernels {
         add.run(
             isa: isa, a: a.base, layoutA: a.layout, b: b.base, layoutB: b.layout, output: output.base,
             outputLayout: output.layout, rows: 0..<output.layout.extent.rows)
+        return codes(output, test)
+    }
+
+    private static func multiply(_ test: GoldenCase, _ isa: ISA) throws -> [Int] {
+        let (a, b, output) = try (test.input("a"), test.input("b"), test.output())
+        let multiply = Multiply(
+            requantizer: Requantizer(multiplier: try test.number("multiplier"), shift: try test.number("shift")),
+            zeroPointA: try test.number("zero_point_a"), zeroPointB: try test.number("zero_point_b"),
+            zeroPointOut: try test.number("zero_point_out"))
+        multiply.run(
+            a: a.base, layoutA: a.layout, b: b.base, layoutB: b.layout, output: output.base,
+            outputLayout: output.layout,
+            rows: 0..<output.layout.extent.rows)
         return codes(output, test)
     }
 

@@ -9,6 +9,7 @@ import Testing
 @Suite struct ONNXTests {
     static let names = [
         "unet-transposed-batch", "unet-resize-instance", "unet-residual-group", "unet-resize-batch-gelu",
+        "unet-attention-batch",
     ]
 
     struct Case {

@@ -10,6 +10,12 @@ def add(a, b, *, multiplier_a, multiplier_b, shift, zero_point_a, zero_point_b, 
     return saturated(zero_point_out + rounded_shift(scaled, np.int64(shift)), 8)
 
 
+def multiply(a, b, *, multiplier, shift, zero_point_a, zero_point_b, zero_point_out):
+    """y = clamp(zy + (((a - za)·(b - zb)·M + 2^(n-1)) >> n)): u8 tensors, M in 0 ..< 2^31, n in 33 ... 53."""
+    product = (a.astype(np.int64) - zero_point_a) * (b.astype(np.int64) - zero_point_b)
+    return saturated(zero_point_out + rounded_shift(product * multiplier, np.int64(shift)), 8)
+
+
 def add_wide(a, b):
     """y = clamp(a + b): i16 tensors of one scale."""
     return saturated(a.astype(np.int64) + b, 16)

@@ -19,12 +19,13 @@ from safetensors.numpy import save_file
 from torch import nn
 
 SIDE, CLASSES = 32, 3
-# Name: normalization, activation, upsampling, residual blocks.
+# Name: normalization, activation, upsampling, residual blocks, attention gates.
 VARIANTS = {
-    "unet-transposed-batch": ("batch", nn.ReLU, "transposed", False),
-    "unet-resize-instance": ("instance", nn.LeakyReLU, "resize", False),
-    "unet-residual-group": ("group", nn.SiLU, "transposed", True),
-    "unet-resize-batch-gelu": ("batch", nn.GELU, "resize", True),
+    "unet-transposed-batch": ("batch", nn.ReLU, "transposed", False, False),
+    "unet-resize-instance": ("instance", nn.LeakyReLU, "resize", False, False),
+    "unet-residual-group": ("group", nn.SiLU, "transposed", True, False),
+    "unet-resize-batch-gelu": ("batch", nn.GELU, "resize", True, False),
+    "unet-attention-batch": ("batch", nn.ReLU, "transposed", False, True),
 }
 
 
@@ -47,8 +48,19 @@ class Block(nn.Module):
         return self.activation(y if self.skip is None else y + self.skip(x))
 
 
+class Gate(nn.Module):
+    """What of the skip connection passes, by the coarser features (Oktay et al. 2018, arXiv 1804.03999, without resampling)."""
+
+    def __init__(self, channels, inner):
+        super().__init__()
+        self.skip, self.up, self.pass_ = nn.Conv3d(channels, inner, 1), nn.Conv3d(channels, inner, 1), nn.Conv3d(inner, 1, 1)
+
+    def forward(self, skip, up):
+        return skip * torch.sigmoid(self.pass_(torch.relu(self.skip(skip) + self.up(up))))
+
+
 class UNet(nn.Module):
-    def __init__(self, norm, activation, up, residual, widths=(8, 12, 16)):
+    def __init__(self, norm, activation, up, residual, attention, widths=(8, 12, 16)):
         super().__init__()
         blocks = lambda a, b: Block(a, b, norm, activation, residual)
         self.down = nn.ModuleList([blocks(1, widths[0]), blocks(widths[0], widths[1]), blocks(widths[1], widths[2])])
@@ -57,6 +69,7 @@ class UNet(nn.Module):
         else:
             self.up = nn.ModuleList(
                 nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv3d(b, a, 1)) for a, b in zip(widths, widths[1:]))
+        self.gates = nn.ModuleList(Gate(a, a // 2) for a in widths[:-1]) if attention else None
         self.join = nn.ModuleList(blocks(2 * a, a) for a in widths[:-1])
         self.head = nn.Conv3d(widths[0], CLASSES, 1)
 
@@ -66,7 +79,9 @@ class UNet(nn.Module):
             x = block(F.max_pool3d(x, 2) if level else x)
             skips.append(x)
         for level in reversed(range(len(self.join))):
-            x = self.join[level](torch.cat([self.up[level](x), skips[level]], dim=1))
+            up = self.up[level](x)
+            skip = self.gates[level](skips[level], up) if self.gates else skips[level]
+            x = self.join[level](torch.cat([up, skip], dim=1))
         return self.head(x)
 
 

@@ -96,14 +96,30 @@ extension ONNXImporter {
             set(node, try shortened(.function(base, try pair(node.opType, f, g)), name))
             return
         }
-        guard node.opType == "Add" || node.opType == "Sum" else {
-            throw Problem("of two different tensors (supported: sums)")
+        guard ["Add", "Sum", "Mul"].contains(node.opType) else {
+            throw Problem("of two different tensors (supported: sums and products)")
         }
-        let (x, y) = (try tensor(node, 0, name), try tensor(node, 1, name))
+        let isProduct = node.opType == "Mul"
+        let spreadA = isProduct ? try spread(a, over: b, name) : nil
+        let spreadB = isProduct ? try spread(b, over: a, name) : nil
+        let x = if let spreadA { spreadA } else { try tensor(node, 0, name) }
+        let y = if let spreadB { spreadB } else { try tensor(node, 1, name) }
         guard graph.channels[x] == graph.channels[y] else {
             throw Problem("\(graph.channels[x]) and \(graph.channels[y]) channels")
         }
-        set(node, .tensor(graph.append(name, .add, [x, y])))
+        set(node, .tensor(graph.append(name, isProduct ? .multiply : .add, [x, y])))
+    }
+
+    /// One channel that multiplies many becomes as many equal ones, before its function if it has one.
+    private mutating func spread(_ one: Value, over many: Value, _ name: String) throws(Problem) -> ValueID? {
+        guard let (base, f) = expression(one), graph.channels[base] == 1, let other = expression(many),
+            graph.channels[other.0] > 1
+        else { return nil }
+        let count = graph.channels[other.0]
+        let ones = [Float](repeating: 1, count: count)
+        let wide = graph.append(
+            "\(name).channels", .conv3d(.pointwise(count, 1, ones, bias: ones.map { _ in 0 })), [base])
+        return try materialize(f == .x ? .tensor(wide) : .function(wide, f), "\(name).factor")
     }
 
     private func isPlain(_ value: Value) -> Bool { if case .tensor = value { true } else { false } }

@@ -76,6 +76,14 @@ def slice_order(rng, index):
             "is_inverse": index % 2}
 
 
+def multiply(rng, index):
+    shape = (rng.integers(1, 10), *draw.extent(rng, 250))
+    shift = int(rng.integers(33, 47))
+    multiplier = 1 << min(30, shift - 1 - index % 4) if index % 3 == 0 else rng.integers(0, 2**31)
+    return {"a": draw.codes(rng, shape, 8), "b": draw.codes(rng, shape, 8), "multiplier": multiplier, "shift": shift,
+            "zero_point_a": draw.zero_point(rng), "zero_point_b": draw.zero_point(rng), "zero_point_out": draw.zero_point(rng)}
+
+
 def max_pool(rng, index):
     sides = [2 * side for side in draw.extent(rng, 40)]
     return {"input": draw.codes(rng, (rng.integers(1, 10), *sides), (8, 16)[index % 2])}
