@@ -41,6 +41,19 @@ public struct Comparison: Sendable {
         return dice.isEmpty ? nil : dice.reduce(0, +) / Double(dice.count)
     }
 
+    public init(layers: [LayerDifference], floatLabels: [UInt16], integerLabels: [UInt16]) {
+        self.layers = layers
+        self.floatLabels = floatLabels
+        self.integerLabels = integerLabels
+    }
+
+    /// What the float network says, on the grid of its input.
+    static func floatLabels(_ graph: FloatGraph, _ input: FloatTensor) -> [UInt16] {
+        var scored = input.size
+        let labels = FloatExecutor(graph).run(input) { (_, tensor) throws(Never) in scored = tensor.size }
+        return centred(labels, scored, in: input.size)
+    }
+
     /// - Parameter graph: the float graph with batch normalization folded, in the node order that `nodes` refers to.
     /// - Parameter nodes: float node by op.
     public init(

@@ -41,11 +41,12 @@ public struct Converter {
     /// - Parameters:
     ///   - inputCoding: coding of the network's input; nil to calibrate it.
     ///   - metadata: everything of the file but the graph.
-    ///   - samples: volumes or patches of one size for bias correction.
+    ///   - samples: volumes or patches of one size for bias correction; without any there is none.
+    ///   - wide: other layers in 16 bits than the options say.
     public func convert(
-        inputCoding: ValueCoding?, metadata: ModelBuilder, samples: [FloatTensor]
+        inputCoding: ValueCoding?, metadata: ModelBuilder, samples: [FloatTensor], wide: WideLayers? = nil
     ) throws(QuantizeError) -> LoweredModel {
-        let requested = try graph.values(options.wide)
+        let requested = try graph.values(wide ?? options.wide)
         let chooser = CodingChooser(graph: graph, calibration: calibration, rule: options.rule, requested: requested)
         let inputRange = RangeRule.minMax.range(calibration.pooled(0))
         let codings = chooser.choose(
@@ -59,12 +60,15 @@ public struct Converter {
                 biasCorrections: corrections, scanPeaks: calibration.scanPeaks, metadata: metadata)
             return try lowering.run()
         }
-        guard options.correctsBias else { return try lower([:]) }
+        guard options.correctsBias, !samples.isEmpty else { return try lower([:]) }
         let report = report
         let corrections = try BiasCorrection(graph: graph, inputs: samples).corrections(
             threads: options.threads, report: { report(.correctingBias, $0) }, lower: lower)
         return try lower(corrections)
     }
+
+    /// What calibration saw of a value, its channels together.
+    public func histogram(_ value: ValueID) -> Histogram { calibration.pooled(value) }
 
     /// Mean square code of each channel of a value, as calibration saw it.
     private func importance(_ value: ValueID, _ coding: ValueCoding) -> [Double] {
@@ -73,6 +77,9 @@ public struct Converter {
             return max(histogram.energy / Double(max(1, histogram.count)) / (scale * scale), 1e-6)
         }
     }
+
+    /// Class indices of the float network.
+    public func floatLabels(_ input: FloatTensor) -> [UInt16] { Comparison.floatLabels(graph, input) }
 
     public func compare(_ model: LoweredModel, _ input: FloatTensor) throws(RuntimeError) -> Comparison {
         let network: IntegerNetwork

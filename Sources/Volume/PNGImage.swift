@@ -1,23 +1,23 @@
 import CNIfTI
 
 /// A small RGB picture and its PNG form (8 bits per channel, no filter, one data chunk).
-struct PNGImage {
+package struct PNGImage {
     /// Red, green, blue.
-    typealias Colour = SIMD3<UInt8>
+    package typealias Colour = SIMD3<UInt8>
 
-    let width: Int
-    let height: Int
+    package let width: Int
+    package let height: Int
     private(set) var pixels: [UInt8]
 
     /// A black picture.
-    init(width: Int, height: Int) {
+    package init(width: Int, height: Int) {
         self.width = width
         self.height = height
         pixels = [UInt8](repeating: 0, count: width * height * 3)
     }
 
     /// The pixel in column x and row y, counted from the top left corner. Writing outside does nothing.
-    subscript(x: Int, y: Int) -> Colour {
+    package subscript(x: Int, y: Int) -> Colour {
         get {
             let place = (y * width + x) * 3
             return Colour(pixels[place], pixels[place + 1], pixels[place + 2])
@@ -34,7 +34,8 @@ struct PNGImage {
         try file.commit()
     }
 
-    private func encoded(_ path: String) throws(VolumeError) -> [UInt8] {
+    /// The bytes of the file; `path` is for messages.
+    package func encoded(_ path: String) throws(VolumeError) -> [UInt8] {
         var rows: [UInt8] = []
         rows.reserveCapacity(height * (width * 3 + 1))
         for y in 0..<height {

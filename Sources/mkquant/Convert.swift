@@ -33,6 +33,13 @@ struct Convert: ParsableCommand {
             Closer to float, twice the memory and half the speed there.
             """)
     var int16 = WideLayers.none
+    @Option(
+        help: """
+            Find the layers that need 16 bits: as few as keep the mean foreground Dice between integer and float labels of \
+            the first calibration volume within this of 1 (e.g. 0.005). Prints what each layer costs.
+            """)
+    var maxDiceDrop: Double?
+    @Option(help: "Write a report with plots (.html), and the same numbers beside it (.json).") var report: String?
     @Option(help: "Threads that compute (1...64).") var threads = 2
     @Option(help: "Fail with status 10 if float and integer labels agree on less than this share of voxels.")
     var check: Double?
@@ -46,6 +53,9 @@ struct Convert: ParsableCommand {
             throw ValidationError("--crop \(crop) (must be 0 or 16...512)")
         }
         guard (1...64).contains(threads) else { throw ValidationError("--threads \(threads) (must be 1...64)") }
+        if let maxDiceDrop, !(0...1).contains(maxDiceDrop) || int16 != .none {
+            throw ValidationError("--max-dice-drop \(maxDiceDrop) (must be 0...1, and without --int16)")
+        }
         if let check, !(0...1).contains(check) { throw ValidationError("--check \(check) (must be 0...1)") }
     }
 
@@ -82,12 +92,15 @@ struct Convert: ParsableCommand {
         _ loaded: NetworkSource.Loaded, _ converter: Converter, _ samples: [FloatTensor], _ progress: Progress
     ) throws {
         let model: LoweredModel
-        do throws(QuantizeError) {
+        var search: PrecisionSearch.Result?
+        do {
+            if let maxDiceDrop { search = try precision(loaded, converter, samples, maxDiceDrop, progress) }
             let metadata = try Metadata.builder(
                 config: loaded.config, classes: loaded.graph.classCount, inputChannels: loaded.graph.inputChannels,
-                provenance: provenance(loaded))
+                provenance: provenance(loaded, search?.wide ?? int16))
             model = try converter.convert(
-                inputCoding: .input(loaded.config.normalization), metadata: metadata, samples: samples)
+                inputCoding: .input(loaded.config.normalization), metadata: metadata, samples: samples,
+                wide: search?.wide)
         } catch {
             throw CommandError(.badModel, "\(source.checkpoint): \(error)")
         }
@@ -103,8 +116,45 @@ struct Convert: ParsableCommand {
         try WholeFile.write(
             model.bytes, to: output, overwrite: overwrite, inputs: [source.checkpoint, source.config] + calibrate)
         let table = LayerTable(graph: converter.graph, model: model, comparison: comparison)
+        if !json, let search { print(PrecisionTable(search).text + "\n") }
         print(json ? table.json(output).text() : table.text(output))
         if !json { printPlan() }
+        if let report {
+            let page = Report(
+                path: output, config: loaded.config, converter: converter, table: table, comparison: comparison,
+                search: search, input: samples[0])
+            try WholeFile.write(Array(page.html().utf8), to: report, overwrite: overwrite, inputs: calibrate)
+            let numbers = report.hasSuffix(".html") ? String(report.dropLast(5)) + ".json" : report + ".json"
+            try WholeFile.write(
+                Array(table.json(output).text().utf8), to: numbers, overwrite: overwrite, inputs: calibrate)
+        }
+    }
+
+    /// Layers in 16 bits that keep the labels.
+    private func precision(
+        _ loaded: NetworkSource.Loaded, _ converter: Converter, _ samples: [FloatTensor], _ drop: Double,
+        _ progress: Progress
+    ) throws -> PrecisionSearch.Result {
+        let coding = ValueCoding.input(loaded.config.normalization)
+        let metadata = try Metadata.builder(
+            config: loaded.config, classes: loaded.graph.classCount, inputChannels: loaded.graph.inputChannels,
+            provenance: [])
+        let labels = converter.floatLabels(samples[0])
+        let search = PrecisionSearch(graph: converter.graph) { wide, isWhole in
+            let model = try converter.convert(
+                inputCoding: coding, metadata: metadata, samples: isWhole ? samples : [], wide: wide)
+            let found = try IntegerNetwork(model.bytes, threads: threads).run(samples[0])
+            let comparison = Comparison(layers: [], floatLabels: labels, integerLabels: found)
+            return (comparison.agreement, comparison.meanForegroundDice ?? 1)
+        }
+        let result = try search.run(maxDiceDrop: drop) { progress.update("searching layers that need 16 bits", $0) }
+        guard !result.isReached else { return result }
+        progress.finish()
+        Terminal.warn([
+            "\(source.checkpoint): with all \(result.steps.count - 1) layers in 16 bits the mean foreground Dice is "
+                + "\(Format.fixed(result.steps[result.steps.count - 1].dice, 4)) (asked: \(1 - drop) or more)"
+        ])
+        return result
     }
 
     /// What the model needs on the volume it is made for, or on 256³ voxels.
@@ -131,14 +181,14 @@ struct Convert: ParsableCommand {
     }
 
     /// No dates and no machine names: the same input gives the same bytes.
-    private func provenance(_ loaded: NetworkSource.Loaded) -> [(String, String)] {
+    private func provenance(_ loaded: NetworkSource.Loaded, _ wide: WideLayers) -> [(String, String)] {
         [
             ("tool", Version.text), ("checkpoint", Self.lastPart(source.checkpoint)),
             ("checkpoint sha256", loaded.checkpoint.sha256), ("container", loaded.checkpoint.container.rawValue),
             ("calibration", calibrate.map(Self.lastPart).joined(separator: ", ")),
             ("calibration crop", "\(crop)"), ("ranges", ranges.name),
             ("bias correction", biasCorrection ? "yes" : "no"),
-        ] + (int16 == .none ? [] : [("16-bit layers", int16.text)])
+        ] + (wide == .none ? [] : [("16-bit layers", wide.text)])
     }
 
     private static func lastPart(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }

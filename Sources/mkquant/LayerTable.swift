@@ -9,8 +9,10 @@ struct LayerTable {
     let model: LoweredModel
     let comparison: Comparison
 
-    private struct Row {
+    struct Row {
         var name: String
+        /// What the layer writes, in the float graph.
+        var value: ValueID
         var kind: String
         var channels: Int
         var low: Float
@@ -22,12 +24,13 @@ struct LayerTable {
         var multiplyAdds: Int
     }
 
-    private var rows: [Row] {
+    var rows: [Row] {
         comparison.layers.map { layer in
             let node = graph.nodes[model.nodes[layer.op]]
             let coding = model.codings[node.output]!
             var row = Row(
-                name: layer.name, kind: node.op.name, channels: graph.channels[node.output], low: layer.floatLow,
+                name: layer.name, value: node.output, kind: node.op.name, channels: graph.channels[node.output],
+                low: layer.floatLow,
                 high: layer.floatHigh, codedLow: coding.low, codedHigh: coding.high, sqnr: layer.sqnr, weightBytes: 0,
                 multiplyAdds: 0)
             if let conv = convolution(named: layer.name) {
@@ -59,10 +62,17 @@ struct LayerTable {
         let dice = comparison.meanForegroundDice.map { Format.fixed($0, 4) } ?? "-"
         return """
             \(Format.table(lines))
+            \(worst)
             on the first calibration volume: integer and float labels agree on \
             \(Format.fixed(comparison.agreement, 6)) of the voxels, mean foreground Dice \(dice)
             \(path): \(model.bytes.count) bytes, \(graph.parameterCount) parameters, integer coverage 100 %
             """
+    }
+
+    /// The three layers whose output is noisiest.
+    private var worst: String {
+        let noisiest = rows.sorted { $0.sqnr < $1.sqnr }.prefix(3)
+        return "noisiest: " + noisiest.map { "\($0.name) \(Format.fixed($0.sqnr, 1)) dB" }.joined(separator: ", ")
     }
 
     private func number(_ x: Float) -> String { Format.fixed(Double(x), abs(x) < 10 ? 3 : 1) }

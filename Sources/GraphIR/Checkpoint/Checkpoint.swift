@@ -44,19 +44,24 @@ public struct Checkpoint: Sendable {
         guard bytes.count >= 10 else {
             throw ImportError(.malformed, path, "not a checkpoint: \(bytes.count) bytes")
         }
-        if bytes[0] == 0x50, bytes[1] == 0x4B {
-            return try Checkpoint(path, .torchZip, bytes, TorchReader.tensors(bytes: bytes, path: path))
+        switch container(startingWith: bytes) {
+        case .torchZip: return try Checkpoint(path, .torchZip, bytes, TorchReader.tensors(bytes: bytes, path: path))
+        case .safetensors:
+            return try Checkpoint(path, .safetensors, bytes, SafetensorsReader.tensors(bytes: bytes, path: path))
+        case .onnx: return try Checkpoint(path, .onnx, bytes, [], onnx: ONNXModel(bytes: bytes, path: path))
+        case nil:
+            throw ImportError(.malformed, path, "neither safetensors nor a torch zip nor ONNX (unknown first bytes)")
         }
+    }
+
+    /// What a file with these first bytes (9 or more) claims to be.
+    public static func container(startingWith bytes: [UInt8]) -> Container? {
+        guard bytes.count > 8 else { return nil }
+        if bytes[0] == 0x50, bytes[1] == 0x4B { return .torchZip }
+        let isHeader = bytes[8] == UInt8(ascii: "{")
         // The length in front of a safetensors header is below 2^40; an ONNX file begins with its version as field 1.
-        let isSafetensors = bytes[8] == UInt8(ascii: "{") && bytes[5...7].allSatisfy { $0 == 0 }
-        if bytes[0] == 0x08, !isSafetensors {
-            return try Checkpoint(path, .onnx, bytes, [], onnx: ONNXModel(bytes: bytes, path: path))
-        }
-        if bytes[8] == UInt8(ascii: "{") {
-            return try Checkpoint(
-                path, .safetensors, bytes, SafetensorsReader.tensors(bytes: bytes, path: path))
-        }
-        throw ImportError(.malformed, path, "neither safetensors nor a torch zip nor ONNX (unknown first bytes)")
+        if bytes[0] == 0x08, !(isHeader && bytes[5...7].allSatisfy { $0 == 0 }) { return .onnx }
+        return isHeader ? .safetensors : nil
     }
 
     private init(

@@ -4,7 +4,7 @@ import SwiftProtobuf
 /// An ONNX file (onnx.ai, IR version 3 and later): its graph and constants, sizes checked before anything is allocated.
 public struct ONNXModel: @unchecked Sendable {
     let graph: Onnx_GraphProto
-    let opset: Int
+    public let opset: Int
     let path: String
     public let producer: String
 
@@ -31,6 +31,13 @@ public struct ONNXModel: @unchecked Sendable {
         self.opset = Int(opset)
         self.path = path
         producer = [model.producerName, model.producerVersion].filter { !$0.isEmpty }.joined(separator: " ")
+    }
+
+    /// How many nodes there are of each operator, by name.
+    public var operators: [(name: String, count: Int)] {
+        var counts: [String: Int] = [:]
+        for node in graph.node { counts[node.opType, default: 0] += 1 }
+        return counts.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
     }
 
     /// Known sizes of a value, -1 where the file leaves them open; nil for a value without a description.
