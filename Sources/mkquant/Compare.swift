@@ -9,18 +9,42 @@ import Volume
 struct Compare: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Runs a checkpoint in float and its model file in integers on a volume, layer by layer.",
-        discussion: "Example: mkquant compare model.pth --config model.json --model model.mkq head.nii.gz --crop 128")
+        discussion: """
+            Example: mkquant compare model.pth --config model.json --model model.mkq head.nii.gz --crop 128
+
+            With --reference, what another program computed takes the place of a volume: a safetensors file with an input \
+            [channels, depth, height, width] as the network sees it and the scores [classes, depth, height, width] that came of \
+            it. Float scores here, and labels of the model file if there is one, are compared with them: \
+            mkquant compare net.onnx --config net.json --reference io.safetensors --max-error 1e-4
+            """)
 
     @OptionGroup var source: NetworkSource
-    @Option(help: "Model file made from the checkpoint.") var model: String
-    @Argument(help: "Volume (one NIfTI file per input channel).") var volumes: [String]
+    @Option(help: "Model file made from the checkpoint.") var model: String?
+    @Argument(help: "Volume (one NIfTI file per input channel).") var volumes: [String] = []
+    @Option(help: "Safetensors file with the tensors input and scores.") var reference: String?
+    @Option(help: "Fail with status 10 if a float score differs by more than this share of the largest one.")
+    var maxError: Double?
     @Option(help: "Edge of the central cube to use (voxels); 0 takes the whole volume.") var crop = 0
     @Option(help: "Threads that compute (1...64).") var threads = 2
     @Flag(help: "Print JSON.") var json = false
     @Flag(help: "No progress on stderr.") var quiet = false
 
+    func validate() throws {
+        guard (reference == nil) != volumes.isEmpty else {
+            throw ValidationError("name the volumes of a case, or --reference")
+        }
+        guard model != nil || reference != nil else { throw ValidationError("--model is missing") }
+        guard maxError == nil || reference != nil else { throw ValidationError("--max-error needs --reference") }
+    }
+
     func run() throws {
         let loaded = try source.load()
+        if let reference {
+            return try ReferenceComparison(
+                graph: loaded.graph, reference: reference, model: model, threads: threads
+            ).run(json: json, maxError: maxError)
+        }
+        guard let model else { return }
         let mapped = try MappedModel(path: model)
         let graph = loaded.graph.foldingBatchNorm()
         let nodes = try OpMatch.nodes(of: mapped.file, in: graph, path: model)

@@ -28,7 +28,10 @@ extension ONNXImporter {
         case "Concat": try concatenate(node, name)
         case "Pad": try pad(node, name)
         case "Constant": try constantNode(node)
-        case "Identity", "Dropout", "Cast": set(node, try input(node, 0))
+        case "Dropout":
+            if hasInput(node, 2), try constant(node, 2, "training_mode").scalar != 0 { throw Problem("training_mode=1") }
+            set(node, try input(node, 0))
+        case "Identity", "Cast": set(node, try input(node, 0))
         case "QuantizeLinear": set(node, try quantized(node))
         case "DequantizeLinear": set(node, try dequantized(node))
         case "Softmax", "LogSoftmax", "ArgMax": try dropped(node)
@@ -58,6 +61,7 @@ extension ONNXImporter {
 
     private mutating func batchNormalization(_ node: Onnx_NodeProto, _ name: String) throws(Problem) {
         let source = try tensor(node, 0, name)
+        guard ONNXAttributes(node).int("training_mode", 0) == 0 else { throw Problem("training_mode=1") }
         let lists = try parameters(node, 1...4, graph.channels[source])
         guard lists[3].allSatisfy({ $0 >= 0 }) else { throw Problem("a variance is negative") }
         let norm = BatchNorm(

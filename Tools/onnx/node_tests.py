@@ -1,0 +1,102 @@
+"""Runs the test cases of ONNX's own operators (in the onnx package) through the importer and compares float results.
+
+    python node_tests.py MKQUANT [--match conv]
+
+Inputs but the first become constants, cases with a batch are run one by one, and the output is concatenated with itself so that even
+one channel makes two classes. Prints what passed, what was refused and what came out wrong; fails if anything is wrong.
+"""
+import argparse
+import collections
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+from onnx.backend.test.case.node import collect_testcases
+from safetensors.numpy import save_file
+
+OPERATORS = set("""Conv ConvTranspose MaxPool AveragePool Resize Upsample BatchNormalization InstanceNormalization GroupNormalization Relu
+LeakyRelu PRelu Elu Celu Selu Sigmoid HardSigmoid HardSwish Tanh Softplus Softsign Mish Swish Gelu Abs Neg Exp Log Sqrt Erf Floor Ceil
+Reciprocal Clip Add Sub Mul Div Pow Min Max Sum Concat Pad Identity Dropout Cast DequantizeLinear QuantizeLinear Softmax LogSoftmax
+Reshape""".split())
+
+
+def case_model(case, inputs, output):
+    """The case's nodes with constants in place of all inputs but the first, or None where it does not fit."""
+    model = onnx.ModelProto()
+    model.CopyFrom(case.model)
+    graph = model.graph
+    if not 3 <= inputs[0].ndim <= 5 or inputs[0].dtype != np.float32 or output.dtype != np.float32 or output.ndim != inputs[0].ndim:
+        return None
+    for info, value in zip(list(graph.input)[1:], inputs[1:]):
+        graph.initializer.append(numpy_helper.from_array(np.asarray(value), info.name))
+        graph.input.remove(info)
+    first = graph.output[0].name
+    graph.node.append(helper.make_node("Concat", [first, first], ["two_of_it"], axis=1))
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info("two_of_it", onnx.TensorProto.FLOAT, None))
+    return model
+
+
+def spatial(array):
+    """[C, …] with three axes behind the channels."""
+    return np.ascontiguousarray(array.reshape(array.shape[0], *[1] * (4 - array.ndim), *array.shape[1:]))
+
+
+def run(mkquant, model, x, y, folder):
+    (folder / "net.onnx").write_bytes(model.SerializeToString())
+    (folder / "net.json").write_text(json.dumps({"architecture": "onnx"}))
+    for image, wanted in zip(x, y):
+        save_file({"input": spatial(image), "scores": spatial(np.concatenate([wanted, wanted]))}, folder / "io.safetensors")
+        result = subprocess.run([mkquant, "compare", folder / "net.onnx", "--config", folder / "net.json", "--reference",
+                                 folder / "io.safetensors", "--max-error", "1e-5", "--quiet"], capture_output=True, text=True)
+        if result.returncode:
+            return result.returncode, result.stderr.strip().splitlines()
+    return 0, []
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Runs ONNX's own operator tests through the importer.")
+    parser.add_argument("mkquant")
+    parser.add_argument("--match", default="")
+    options = parser.parse_args()
+    counts, reasons, wrong = collections.Counter(), collections.Counter(), []
+    passed = collections.Counter()
+    with tempfile.TemporaryDirectory() as name:
+        # The package keeps the first list it collects, so it has to be that of all operators.
+        for case in collect_testcases(None):
+            operator = case.model.graph.node[0].op_type if case.model else ""
+            if options.match not in case.name or not case.data_sets or operator not in OPERATORS or "_expanded" in case.name:
+                continue
+            inputs, outputs = case.data_sets[0]
+            inputs, output = [np.asarray(i) for i in inputs if i is not None], np.asarray(outputs[0])
+            model = case_model(case, inputs, output) if inputs else None
+            if model is None:
+                counts["not a network of one to three axes"] += 1
+                continue
+            status, lines = run(options.mkquant, model, inputs[0], output, Path(name))
+            if status == 0:
+                counts["passed"] += 1
+                passed[operator] += 1
+            elif status == 6:
+                counts["refused"] += 1
+                reasons[f"{operator}: {lines[-1].split(': ')[-1] if lines else ''}"] += 1
+            else:
+                wrong.append(f"{case.name}: {' '.join(lines)}")
+    for what, count in counts.items():
+        print(f"{count:4} {what}")
+    print("passed: " + ", ".join(f"{op} {count}" for op, count in sorted(passed.items())))
+    print("refused:")
+    for reason, count in sorted(reasons.items()):
+        print(f"  {count:3} {reason}")
+    print(f"{len(wrong)} wrong")
+    print("\n".join(wrong))
+    sys.exit(bool(wrong) or not passed)
+
+
+if __name__ == "__main__":
+    main()
