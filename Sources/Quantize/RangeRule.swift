@@ -1,3 +1,5 @@
+import Glibc
+
 /// How a tensor's integer range is chosen from what calibration saw.
 public enum RangeRule: Equatable, Sendable {
     /// The extremes.
@@ -6,12 +8,16 @@ public enum RangeRule: Equatable, Sendable {
     case percentile(Double)
     /// The range with the least mean squared error after rounding and clipping.
     case mse
+    /// The range whose codes tell most of the distribution: the least Kullback-Leibler divergence of the coded histogram from
+    /// the real one, what lies outside counting at the ends (Migacz 2017, as TensorRT's calibration does).
+    case entropy
 
     public var name: String {
         switch self {
         case .minMax: "minmax"
         case .percentile(let p): "percentile:\(p)"
         case .mse: "mse"
+        case .entropy: "entropy"
         }
     }
 
@@ -26,7 +32,9 @@ public enum RangeRule: Equatable, Sendable {
             high = max(histogram.quantile(p), 0)
             low = histogram.low < 0 ? min(histogram.quantile(1 - p), 0) : 0
         case .mse:
-            (low, high) = Self.leastError(histogram, low, high)
+            (low, high) = Self.least(low, high) { Self.squaredError(histogram, $0, $1) }
+        case .entropy:
+            (low, high) = Self.least(low, high) { Self.divergence(histogram, $0, $1) }
         }
         // A channel that is always 0 still needs a scale.
         if high - low < 1e-12 { high = low + 1e-6 }
@@ -34,16 +42,54 @@ public enum RangeRule: Equatable, Sendable {
     }
 
     /// Shrinks the extremes by a common factor and keeps the best of 64 candidates.
-    private static func leastError(_ histogram: Histogram, _ low: Float, _ high: Float) -> (Float, Float) {
+    private static func least(_ low: Float, _ high: Float, _ loss: (Float, Float) -> Double) -> (Float, Float) {
         var best = (low, high)
         var least = Double.infinity
         for step in 0..<64 {
             let factor = 1 - Float(step) / 72
             let candidate = (low * factor, high * factor)
-            let error = squaredError(histogram, candidate.0, candidate.1)
+            let error = loss(candidate.0, candidate.1)
             if error < least { (least, best) = (error, candidate) }
         }
         return best
+    }
+
+    /// Of the histogram after coding in 256 steps from the one before, in nats: the values of a step become equally frequent in
+    /// those of its bins that hold any.
+    private static func divergence(_ histogram: Histogram, _ low: Float, _ high: Float) -> Double {
+        let scale = 255 / (high - low)
+        func level(_ bin: Int) -> Int { min(max(Int(((histogram.centre(bin) - low) * scale).rounded()), 0), 255) }
+        var inside = [Double](repeating: 0, count: 256)
+        var occupied = [Double](repeating: 0, count: 256)
+        for (bin, amount) in histogram.bins.enumerated() where amount > 0 {
+            let value = histogram.centre(bin)
+            guard value >= low, value <= high else { continue }
+            inside[level(bin)] += Double(amount)
+            occupied[level(bin)] += 1
+        }
+        let (total, seen) = (Double(histogram.count), inside.reduce(0, +))
+        guard seen > 0 else { return .infinity }
+        // What is clipped is as frequent as before in the real histogram, but at the ends; the coded one knows nothing of it.
+        var sum = 0.0
+        var clipped = [0.0, 0.0]
+        var ends = [0.0, 0.0]
+        for (bin, amount) in histogram.bins.enumerated() where amount > 0 {
+            let value = histogram.centre(bin)
+            if value < low || value > high {
+                clipped[value > high ? 1 : 0] += Double(amount)
+                continue
+            }
+            let coded = inside[level(bin)] / occupied[level(bin)] / seen
+            let real = Double(amount) / total
+            if level(bin) == 0 { ends[0] = max(ends[0], coded) }
+            if level(bin) == 255 { ends[1] = max(ends[1], coded) }
+            sum += real * log(real / coded)
+        }
+        for side in 0..<2 where clipped[side] > 0 {
+            let real = clipped[side] / total
+            sum += real * log(real / max(ends[side], 1e-9))
+        }
+        return sum
     }
 
     /// Σ over the values of the rounding error (step²/12 inside, distance to the end outside).

@@ -21,7 +21,8 @@ struct Convert: ParsableCommand {
     @OptionGroup var source: NetworkSource
     @Option(parsing: .upToNextOption, help: "NIfTI volumes to calibrate on.") var calibrate: [String]
     @Option(name: [.short, .long], help: "Model file to write (.mkq).") var output: String
-    @Option(help: "Range of a layer: mse, minmax, or percentile:P (share of values kept, e.g. percentile:0.9999).")
+    @Option(
+        help: "Range of a layer: mse, minmax, entropy, or percentile:P (share of values kept, e.g. percentile:0.9999).")
     var ranges = RangeRule.mse
     @Option(help: "Edge of the central cube of a volume that calibration uses (voxels); 0 takes the whole volume.")
     var crop = 128
@@ -220,6 +221,7 @@ extension RangeRule: ExpressibleByArgument {
         switch argument {
         case "mse": self = .mse
         case "minmax": self = .minMax
+        case "entropy": self = .entropy
         default:
             guard argument.hasPrefix("percentile:"), let share = Double(argument.dropFirst(11)), share > 0.5, share <= 1
             else { return nil }

@@ -47,7 +47,8 @@ import Testing
 
     /// Eight-bit codes over the right range leave a noise of step/√12: 40 dB and more below the signal for one layer, and
     /// a chain of four loses a few dB per layer. A wrong scale, sign, bias or axis drops any layer below 20 dB.
-    @Test(arguments: [Activation.relu, .elu(alpha: 1), .gelu], [RangeRule.mse, .minMax, .percentile(0.9999)])
+    @Test(
+        arguments: [Activation.relu, .elu(alpha: 1), .gelu], [RangeRule.mse, .minMax, .entropy, .percentile(0.9999)])
     func chainsKeepTheirSignal(_ activation: Activation, _ rule: RangeRule) throws {
         var generator = SplitMix64(41)
         var graph = FloatGraph(inputChannels: 1)

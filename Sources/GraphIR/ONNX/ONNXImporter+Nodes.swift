@@ -29,7 +29,9 @@ extension ONNXImporter {
         case "Pad": try pad(node, name)
         case "Constant": try constantNode(node)
         case "Dropout":
-            if hasInput(node, 2), try constant(node, 2, "training_mode").scalar != 0 { throw Problem("training_mode=1") }
+            if hasInput(node, 2), try constant(node, 2, "training_mode").scalar != 0 {
+                throw Problem("training_mode=1")
+            }
             set(node, try input(node, 0))
         case "Identity", "Cast": set(node, try input(node, 0))
         case "QuantizeLinear": set(node, try quantized(node))
