@@ -21,7 +21,8 @@ public struct Converter {
     }
 
     public let graph: FloatGraph
-    public let options: Options
+    /// What calibration saw does not depend on them, so that they can change between two conversions.
+    public var options: Options
     private let report: (Stage, Double) -> Void
     private var calibration = Calibration()
 

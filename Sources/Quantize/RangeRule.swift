@@ -12,6 +12,11 @@ public enum RangeRule: Equatable, Sendable {
     /// the real one, what lies outside counting at the ends (Migacz 2017, as TensorRT's calibration does).
     case entropy
 
+    /// What is worth trying when labels differ more than they should.
+    public static let usual: [RangeRule] = [
+        .mse, .minMax, .entropy, .percentile(0.999), .percentile(0.9999), .percentile(0.99999),
+    ]
+
     public var name: String {
         switch self {
         case .minMax: "minmax"

@@ -24,6 +24,8 @@ struct Convert: ParsableCommand {
     @Option(
         help: "Range of a layer: mse, minmax, entropy, or percentile:P (share of values kept, e.g. percentile:0.9999).")
     var ranges = RangeRule.mse
+    @Flag(help: "Try every rule for the ranges and keep the one whose labels agree best with float; prints all.")
+    var tryRanges = false
     @Option(help: "Edge of the central cube of a volume that calibration uses (voxels); 0 takes the whole volume.")
     var crop = 128
     @Flag(inversion: .prefixedNo, help: "Measure and undo the shift that rounding gives to each channel's mean.")
@@ -90,15 +92,21 @@ struct Convert: ParsableCommand {
     private static let samples = 4
 
     private func finish(
-        _ loaded: NetworkSource.Loaded, _ converter: Converter, _ samples: [FloatTensor], _ progress: Progress
+        _ loaded: NetworkSource.Loaded, _ calibrated: Converter, _ samples: [FloatTensor], _ progress: Progress
     ) throws {
+        var converter = calibrated
         let model: LoweredModel
         var search: PrecisionSearch.Result?
+        var trials: [RangeTrial] = []
         do {
+            if tryRanges {
+                trials = try self.trials(loaded, converter, samples, progress)
+                converter.options.rule = trials[0].rule
+            }
             if let maxDiceDrop { search = try precision(loaded, converter, samples, maxDiceDrop, progress) }
             let metadata = try Metadata.builder(
                 config: loaded.config, classes: loaded.graph.classCount, inputChannels: loaded.graph.inputChannels,
-                provenance: provenance(loaded, search?.wide ?? int16))
+                provenance: provenance(loaded, converter.options.rule, search?.wide ?? int16))
             model = try converter.convert(
                 inputCoding: .input(loaded.config.normalization), metadata: metadata, samples: samples,
                 wide: search?.wide)
@@ -117,6 +125,7 @@ struct Convert: ParsableCommand {
         try WholeFile.write(
             model.bytes, to: output, overwrite: overwrite, inputs: [source.checkpoint, source.config] + calibrate)
         let table = LayerTable(graph: converter.graph, model: model, comparison: comparison)
+        if !json, !trials.isEmpty { print(RangeTrial.table(trials) + "\n") }
         if !json, let search { print(PrecisionTable(search).text + "\n") }
         print(json ? table.json(output).text() : table.text(output))
         if !json { printPlan() }
@@ -129,6 +138,28 @@ struct Convert: ParsableCommand {
             try WholeFile.write(
                 Array(table.json(output).text().utf8), to: numbers, overwrite: overwrite, inputs: calibrate)
         }
+    }
+
+    /// All rules, the best first.
+    private func trials(
+        _ loaded: NetworkSource.Loaded, _ converter: Converter, _ samples: [FloatTensor], _ progress: Progress
+    ) throws -> [RangeTrial] {
+        var converter = converter
+        let labels = converter.floatLabels(samples[0])
+        let metadata = try Metadata.builder(
+            config: loaded.config, classes: loaded.graph.classCount, inputChannels: loaded.graph.inputChannels,
+            provenance: [])
+        var result: [RangeTrial] = []
+        for (index, rule) in RangeRule.usual.enumerated() {
+            progress.update("trying ranges by \(rule.name)", Double(index) / Double(RangeRule.usual.count))
+            converter.options.rule = rule
+            let model = try converter.convert(
+                inputCoding: .input(loaded.config.normalization), metadata: metadata, samples: samples)
+            let found = try IntegerNetwork(model.bytes, threads: threads).run(samples[0])
+            result.append(
+                RangeTrial(rule: rule, comparison: Comparison(layers: [], floatLabels: labels, integerLabels: found)))
+        }
+        return result.sorted { $0.comparison.agreement > $1.comparison.agreement }
     }
 
     /// Layers in 16 bits that keep the labels.
@@ -182,7 +213,9 @@ struct Convert: ParsableCommand {
     }
 
     /// No dates and no machine names: the same input gives the same bytes.
-    private func provenance(_ loaded: NetworkSource.Loaded, _ wide: WideLayers) -> [(String, String)] {
+    private func provenance(_ loaded: NetworkSource.Loaded, _ ranges: RangeRule, _ wide: WideLayers) -> [(
+        String, String
+    )] {
         [
             ("tool", Version.text), ("checkpoint", Self.lastPart(source.checkpoint)),
             ("checkpoint sha256", loaded.checkpoint.sha256), ("container", loaded.checkpoint.container.rawValue),

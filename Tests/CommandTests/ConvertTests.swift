@@ -57,6 +57,15 @@ import Testing
         #expect(try bench.convert([]).status == 8)
     }
 
+    @Test func rangesAreTried() throws {
+        let run = try Bench().convert(["--try-ranges"])
+        #expect(run.status == 0, "\(run.errors)")
+        let lines = run.output.split(separator: "\n")
+        #expect(lines[0].hasPrefix("ranges") && lines.prefix(7).contains { $0.hasPrefix("entropy") })
+        let agreements = lines[1...6].compactMap { Double($0.split(separator: " ")[1]) }
+        #expect(agreements.count == 6 && agreements == agreements.sorted(by: >))
+    }
+
     @Test func sixteenBitsTwiceIsAContradiction() throws {
         let run = try Bench().convert(["--max-dice-drop", "0.01", "--int16", "all"])
         #expect(run.status == 2 && run.errors.contains("without --int16"))
