@@ -18,6 +18,21 @@ __attribute__((target("avx512f,avx512vnni,avx512bw,evex512"))) static double run
     return (double)rounds * 24 * 64;
 }
 
+__attribute__((target("avx512f,avx512vnni,avx512bw,evex512"))) static double run_vnni16(long rounds) {
+    __m512i acc[24];
+    for (int i = 0; i < 24; i++) acc[i] = _mm512_set1_epi32(i);
+    __m512i x = _mm512_set1_epi16(3), w = _mm512_set1_epi16(5);
+    for (long r = 0; r < rounds; r++) {
+#pragma unroll
+        for (int i = 0; i < 24; i++) acc[i] = _mm512_dpwssd_epi32(acc[i], x, w);
+        __asm__ volatile("" : "+v"(x), "+v"(w));
+    }
+    for (int i = 1; i < 24; i++) acc[0] = _mm512_add_epi32(acc[0], acc[i]);
+    volatile int sink = _mm512_reduce_add_epi32(acc[0]);
+    (void)sink;
+    return (double)rounds * 24 * 32;
+}
+
 __attribute__((target("avx2"))) static double run_madd(long rounds) {
     __m256i acc[12];
     for (int i = 0; i < 12; i++) acc[i] = _mm256_set1_epi32(i);
@@ -38,8 +53,12 @@ __attribute__((target("avx2"))) static double run_madd(long rounds) {
 double limit_vpdpbusd_512(long rounds) {
     return __builtin_cpu_supports("avx512vnni") ? run_vnni(rounds) : 0;
 }
+double limit_vpdpwssd_512(long rounds) {
+    return __builtin_cpu_supports("avx512vnni") ? run_vnni16(rounds) : 0;
+}
 double limit_vpmaddwd_256(long rounds) { return __builtin_cpu_supports("avx2") ? run_madd(rounds) : 0; }
 #else
 double limit_vpdpbusd_512(long rounds) { (void)rounds; return 0; }
+double limit_vpdpwssd_512(long rounds) { (void)rounds; return 0; }
 double limit_vpmaddwd_256(long rounds) { (void)rounds; return 0; }
 #endif

@@ -2,4 +2,5 @@
 #pragma once
 // Multiply-adds done by `rounds` rounds of 24 independent chains; 0 where the CPU lacks the instruction.
 double limit_vpdpbusd_512(long rounds);
+double limit_vpdpwssd_512(long rounds);
 double limit_vpmaddwd_256(long rounds);
