@@ -104,10 +104,10 @@ struct Lowering {
     }
 
     /// The coding in which a convolution reads a value.
-    private func readCoding(_ value: ValueID) -> ValueCoding { narrowCopies[value] ?? codings[value]! }
+    func readCoding(_ value: ValueID) -> ValueCoding { narrowCopies[value] ?? codings[value]! }
 
     /// Adds the op that makes the byte copy of a 16-bit value, once.
-    private mutating func addNarrowCopy(_ value: ValueID) {
+    mutating func addNarrowCopy(_ value: ValueID) {
         guard let narrow = narrowCopies[value], copies[value] == nil else { return }
         let wide = codings[value]!
         let producer = graph.nodes.first { $0.output == value }?.name ?? "input"
@@ -377,46 +377,6 @@ struct Lowering {
         addTensor(node.output, name: node.name)
         addOp(op, node, output: node.output, table: table)
         finish(index, input.isWide ? "lookup-i16" : "lookup-u8")
-    }
-
-    private mutating func addSum(_ index: Int, _ node: Node) throws(QuantizeError) {
-        let (a, b) = (codings[node.inputs[0]]!, codings[node.inputs[1]]!)
-        let output = codings[node.output]!
-        var op = OpRecord()
-        op.kind = .add
-        op.shift = 40
-        let multipliers = [a, b].map { (Double($0.scale(0)) / Double(output.scale(0)) * 0x1p40).rounded() }
-        guard multipliers.allSatisfy({ $0 < 0x1p48 }) else {
-            throw QuantizeError(layer: node.name, message: "an input has over 256 times the range of the sum")
-        }
-        (op.multiplierA, op.multiplierB) = (Int64(multipliers[0]), Int64(multipliers[1]))
-        addTensor(node.output, name: node.name)
-        addOp(op, node, output: node.output)
-        finish(index, "add-u8")
-    }
-
-    private mutating func addProduct(_ index: Int, _ node: Node) throws(QuantizeError) {
-        let scales = node.inputs.map { Double(readCoding($0).scale(0)) }
-        let factor = scales[0] * scales[1] / Double(codings[node.output]!.scale(0))
-        guard let requantizer = Requantizer.nearest(factor) else {
-            throw QuantizeError(
-                layer: node.name, message: "the factors' steps are too coarse for the product's: \(factor)")
-        }
-        for value in node.inputs { addNarrowCopy(value) }
-        addTensor(node.output, name: node.name)
-        var op = OpRecord()
-        op.kind = .multiply
-        (op.multiplierA, op.shift) = (Int64(requantizer.multiplier), requantizer.shift)
-        addOp(op, node, output: node.output)
-        finish(index, "multiply-u8")
-    }
-
-    private mutating func addConcat(_ index: Int, _ node: Node) {
-        addTensor(node.output, name: node.name)
-        var op = OpRecord()
-        op.kind = .concat
-        addOp(op, node, output: node.output)
-        finish(index, "concat-u8")
     }
 
     private mutating func addArgmax(_ index: Int, _ node: Node) {

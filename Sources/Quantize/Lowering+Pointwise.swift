@@ -1,0 +1,46 @@
+import FixedPoint
+import FlatGraph
+import GraphIR
+import Ops
+
+extension Lowering {
+    mutating func addSum(_ index: Int, _ node: Node) throws(QuantizeError) {
+        let (a, b) = (codings[node.inputs[0]]!, codings[node.inputs[1]]!)
+        let output = codings[node.output]!
+        var op = OpRecord()
+        op.kind = .add
+        op.shift = 40
+        let multipliers = [a, b].map { (Double($0.scale(0)) / Double(output.scale(0)) * 0x1p40).rounded() }
+        guard multipliers.allSatisfy({ $0 < 0x1p48 }) else {
+            throw QuantizeError(layer: node.name, message: "an input has over 256 times the range of the sum")
+        }
+        (op.multiplierA, op.multiplierB) = (Int64(multipliers[0]), Int64(multipliers[1]))
+        addTensor(node.output, name: node.name)
+        addOp(op, node, output: node.output)
+        finish(index, "add-u8")
+    }
+
+    mutating func addProduct(_ index: Int, _ node: Node) throws(QuantizeError) {
+        let scales = node.inputs.map { Double(readCoding($0).scale(0)) }
+        let factor = scales[0] * scales[1] / Double(codings[node.output]!.scale(0))
+        guard let requantizer = Requantizer.nearest(factor) else {
+            throw QuantizeError(
+                layer: node.name, message: "the factors' steps are too coarse for the product's: \(factor)")
+        }
+        for value in node.inputs { addNarrowCopy(value) }
+        addTensor(node.output, name: node.name)
+        var op = OpRecord()
+        op.kind = .multiply
+        (op.multiplierA, op.shift) = (Int64(requantizer.multiplier), requantizer.shift)
+        addOp(op, node, output: node.output)
+        finish(index, "multiply-u8")
+    }
+
+    mutating func addConcat(_ index: Int, _ node: Node) {
+        addTensor(node.output, name: node.name)
+        var op = OpRecord()
+        op.kind = .concat
+        addOp(op, node, output: node.output)
+        finish(index, "concat-u8")
+    }
+}
