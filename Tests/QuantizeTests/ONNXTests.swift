@@ -43,6 +43,25 @@ import Testing
         }
     }
 
+    /// What ONNX Runtime's static quantizer makes of the first one (QDQ, per channel): it drops each ReLU whose output codes begin
+    /// at 0, so that the pair around it has to cut values off. Reference are the scores of the network before.
+    @Test func aQuantizedExportIsImported() throws {
+        let original = try Case("unet-transposed-batch")
+        let path = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .appending(path: "Goldens/onnx/unet-transposed-batch-qdq.onnx").path
+        let graph = try NetworkImporter.network(
+            checkpoint: try Checkpoint.read(path: path), config: original.network.config
+        ).graph
+        let last = graph.nodes.count - 2
+        var found: [Float] = []
+        _ = FloatExecutor(graph).run(original.input) { index, tensor in if index == last { found = tensor.values } }
+        let noise = zip(found, original.scores).reduce(0.0) { $0 + Double(($1.0 - $1.1) * ($1.0 - $1.1)) }
+        let signal = original.scores.reduce(0.0) { $0 + Double($1 * $1) }
+        // Weights of eight bits alone: 40 dB and more; a ReLU that is missing leaves none.
+        #expect(found.count == original.scores.count && noise < 1e-3 * signal, "\(noise / signal)")
+        #expect(graph.nodes.contains { $0.op == .activation(.relu) })
+    }
+
     @Test(arguments: names, [WideLayers.none, .all]) func integerLabelsFollow(_ name: String, _ wide: WideLayers) throws
     {
         let test = try Case(name)

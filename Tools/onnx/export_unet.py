@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 import torch
 import torch.nn.functional as F
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from safetensors.numpy import save_file
 from torch import nn
 
@@ -109,6 +110,20 @@ def train(net, steps, generator):
     return loss.item()
 
 
+class OneImage(CalibrationDataReader):
+    def __init__(self, image):
+        self.images = iter([{"image": image}])
+
+    def get_next(self):
+        return next(self.images, None)
+
+
+def quantize(path, image):
+    """The same network as ONNX Runtime quantizes it, with QuantizeLinear and DequantizeLinear around every operator."""
+    quantize_static(str(path), str(path.with_name(f"{path.stem}-qdq.onnx")), OneImage(image), quant_format=QuantFormat.QDQ,
+                    per_channel=True, weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8)
+
+
 def main():
     parser = argparse.ArgumentParser(description="Trains and exports small U-Nets.")
     parser.add_argument("folder", type=Path)
@@ -131,6 +146,8 @@ def main():
         image = image[4:-4, 4:-4, 4:-4].copy()
         scores = onnxruntime.InferenceSession(str(path)).run(None, {"image": image[None, None]})[0]
         save_file({"input": image[None], "scores": scores[0]}, options.folder / f"{name}.safetensors")
+        if name == "unet-transposed-batch":
+            quantize(path, image[None, None])
         config = {"architecture": "onnx", "mkedge": {"name": name, "axes": "xyz", "orientation": "SAR", "spacing_mm": [0, 0, 0],
                   "normalization": {"kind": "none"}}}
         (options.folder / f"{name}.json").write_text(json.dumps(config, indent=1) + "\n")

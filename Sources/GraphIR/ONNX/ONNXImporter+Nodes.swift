@@ -34,7 +34,7 @@ extension ONNXImporter {
             }
             set(node, try input(node, 0))
         case "Identity", "Cast": set(node, try input(node, 0))
-        case "QuantizeLinear": set(node, try quantized(node))
+        case "QuantizeLinear": try quantized(node, name)
         case "DequantizeLinear": set(node, try dequantized(node))
         case "Softmax", "LogSoftmax", "ArgMax": try dropped(node)
         case "Shape", "Size": set(node, .shape)
@@ -228,14 +228,26 @@ extension ONNXImporter {
         throw Problem("of \(attributes.names.joined(separator: ", "))")
     }
 
-    /// Activations are quantized anew, by our own calibration; a quantized constant is its codes.
-    private func quantized(_ node: Onnx_NodeProto) throws(Problem) -> Value {
-        guard case .constant(let c) = try input(node, 0) else { return try input(node, 0) }
+    /// A quantized constant is its codes. Activations are quantized anew, by our own calibration, but what codes cannot tell is cut
+    /// off: quantizers leave out a ReLU where codes begin at 0.
+    private mutating func quantized(_ node: Onnx_NodeProto, _ name: String) throws(Problem) {
         let scale = try constant(node, 1, "scale")
         guard let s = scale.scalar, s > 0 else { throw Problem("scale \(scale.shape)") }
-        let zero = hasInput(node, 2) ? try constant(node, 2, "zero point").scalar ?? 0 : 0
-        return .constant(
-            ONNXConstant(shape: c.shape, values: c.values.map { ($0 / s).rounded(.toNearestOrEven) + zero }))
+        let zeroPoint = hasInput(node, 2) ? try constant(node, 2, "zero point") : nil
+        let range: ClosedRange<Float>? = if let zeroPoint { zeroPoint.codes } else { 0...255 }
+        guard let codes = range, let zero = zeroPoint == nil ? 0 : zeroPoint?.scalar else {
+            throw Problem("zero point \(zeroPoint?.shape ?? [])")
+        }
+        if case .constant(let c) = try input(node, 0) {
+            let values = c.values.map {
+                min(max(($0 / s).rounded(.toNearestOrEven) + zero, codes.lowerBound), codes.upperBound)
+            }
+            return set(node, .constant(ONNXConstant(shape: c.shape, values: values, codes: codes)))
+        }
+        // In the midst of a group normalization in parts nothing was left out.
+        if case .grouped = try input(node, 0) { return set(node, try input(node, 0)) }
+        let limits = Expression.clip(Double((codes.lowerBound - zero) * s), Double((codes.upperBound - zero) * s))
+        try applyUnary(limits, node, name)
     }
 
     /// Weights get the values that their codes stand for.

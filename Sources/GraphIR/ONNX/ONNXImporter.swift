@@ -189,6 +189,11 @@ public struct ONNXImporter {
                 name, base, gain: [Float](repeating: Float(gain), count: count),
                 offset: [Float](repeating: Float(offset), count: count))
         }
+        // A ReLU joins the convolution before it; the upper end is a table of what is left.
+        if case .maximum(.minimum(.x, .constant(let high)), .constant(0)) = f, high > 0 {
+            let rectified = graph.append("\(name).relu", .activation(.relu), [base])
+            return graph.append(name, .activation(.expression(.minimum(.x, .constant(high)))), [rectified])
+        }
         return graph.append(name, .activation(f == .relu ? .relu : .expression(f)), [base])
     }
 

@@ -54,6 +54,8 @@ struct ONNXConstant: Equatable, Sendable {
     var values: [Float]
     /// Of integer tensors only.
     var integers: [Int]?
+    /// What the codes of a small integer type can be.
+    var codes: ClosedRange<Float>?
 
     var scalar: Float? { values.count == 1 ? values[0] : nil }
 }
@@ -80,14 +82,23 @@ struct ONNXTensorReader {
         guard let (type, name) = Self.types[tensor.dataType] else {
             throw fail("data type \(tensor.dataType)", .unsupported)
         }
+        let codes: ClosedRange<Float>? =
+            switch type {
+            case .uint8: 0...255
+            case .int8: -128...127
+            case .int16: -32768...32767
+            default: nil
+            }
         if let typed = try typedData(tensor, type, name, count, fail) {
-            return ONNXConstant(shape: shape, values: typed.0, integers: typed.1)
+            return ONNXConstant(shape: shape, values: typed.0, integers: typed.1, codes: codes)
         }
         let data = tensor.dataLocation == 1 ? try external(tensor, fail) : [UInt8](tensor.rawData)
         guard data.count / type.bytes == count, data.count % type.bytes == 0 else {
             throw fail("\(data.count) bytes for \(count) elements of \(name)")
         }
-        return try decode(data, type, shape, fail)
+        var result = try decode(data, type, shape, fail)
+        result.codes = codes
+        return result
     }
 
     private func decode(
