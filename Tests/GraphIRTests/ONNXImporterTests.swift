@@ -190,6 +190,27 @@ import Testing
         }
     }
 
+    /// Small files that would become huge when written out: refused before anything is allocated.
+    @Test func weightsThatGrowAreLimited() throws {
+        var grouped = ONNXBuilder(channels: 4096)
+        grouped.weight("w", [4096, 1, 1, 1, 1])
+        grouped.node("Conv", ["x", "w"], "scores", ints: ["group": [4096], "pads": [6, 6, 6, 0, 0, 0]])
+        var upsampled = ONNXBuilder(channels: 4096)
+        upsampled.weight("s", [5], { $0 < 2 ? 1 : 2 })
+        upsampled.node("Upsample", ["x", "s"], "up")
+        upsampled.weight("w", [3, 4096, 1, 1, 1])
+        upsampled.node("Conv", ["up", "w"], "scores")
+        var wide = ONNXBuilder(channels: 1024)
+        wide.weight("w", [64, 1024, 1, 1, 1])
+        wide.node("Conv", ["x", "w"], "scores", ints: ["pads": [14, 14, 14, 0, 0, 0]])
+        for builder in [grouped, upsampled, wide] {
+            let error = try #require(throws: ImportError.self) { try graph(builder) }
+            #expect(
+                error.details.count == 1 && error.details[0].contains("weights written out (limit 67108864)"),
+                "\(error)")
+        }
+    }
+
     /// Files with a few wrong bytes are refused or make a graph that passes its checks; nothing crashes, hangs or takes memory
     /// beyond measure.
     @Test func mutatedFilesDoNoHarm() throws {

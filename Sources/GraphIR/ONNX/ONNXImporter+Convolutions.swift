@@ -34,7 +34,8 @@ extension ONNXImporter {
                         name, .depthwise(DepthwiseConv(kernel: size, weights: weights.values, bias: bias)), [source])))
             return
         }
-        let dense = Self.dense(weights.values, out: out, channels: channels, group: group, taps: kernel.reduce(1, *))
+        let dense = try Self.dense(
+            weights.values, out: out, channels: channels, group: group, taps: kernel.reduce(1, *))
         let conv = try symmetric(
             dense, out: out, channels: channels, kernel: kernel, dilation: dilation, stride: try stride(strides),
             pads: pads, bias: bias)
@@ -96,10 +97,12 @@ extension ONNXImporter {
     }
 
     /// Weights of a grouped convolution with zeros between groups: `[out][channels][taps]`.
-    private static func dense(_ weights: [Float], out: Int, channels: Int, group: Int, taps: Int) -> [Float] {
+    private static func dense(_ weights: [Float], out: Int, channels: Int, group: Int, taps: Int) throws(Problem)
+        -> [Float]
+    {
         guard group > 1 else { return weights }
         let own = channels / group
-        var result = [Float](repeating: 0, count: out * channels * taps)
+        var result = try zeros(out, channels, taps)
         for o in 0..<out {
             let first = o / (out / group) * own
             for i in 0..<own {
@@ -138,7 +141,7 @@ extension ONNXImporter {
             }
         }
         func volume(_ s: [Int]) -> Int { s[0] * s[1] * s[2] }
-        var wider = [Float](repeating: 0, count: out * channels * volume(size))
+        var wider = try Self.zeros(out, channels, volume(size))
         for filter in 0..<(out * channels) {
             for t in 0..<volume(kernel) {
                 let (z, y, x) = (t / (kernel[1] * kernel[2]), t / kernel[2] % kernel[1], t % kernel[2])
@@ -191,7 +194,7 @@ extension ONNXImporter {
         let side = 2 * reach + 1
         guard side <= 15 else { throw Problem("kernel \(kernel)") }
         let padded = (out + 3) / 4 * 4
-        var taps = [Float](repeating: 0, count: 8 * padded * channels * side * side * side)
+        var taps = try Self.zeros(8, padded, channels, side, side, side)
         for corner in 0..<8 {
             let r = [corner / 4, corner / 2 % 2, corner % 2]
             for offset in 0..<(side * side * side) {
@@ -209,7 +212,7 @@ extension ONNXImporter {
             }
         }
         let biases = (0..<8).flatMap { _ in bias + [Float](repeating: 0, count: padded - out) }
-        set(node, .tensor(doubled(name, source, out: out, padded: padded, side: side, taps: taps, bias: biases)))
+        set(node, .tensor(try doubled(name, source, out: out, padded: padded, side: side, taps: taps, bias: biases)))
     }
 
     /// Nearest-neighbour doubling: every value eight times.
@@ -217,18 +220,18 @@ extension ONNXImporter {
         let source = try tensor(node, 0, name)
         let channels = graph.channels[source]
         let padded = (channels + 3) / 4 * 4
-        var taps = [Float](repeating: 0, count: 8 * padded * channels)
+        var taps = try Self.zeros(8, padded, channels)
         for corner in 0..<8 {
             for c in 0..<channels { taps[(corner * padded + c) * channels + c] = 1 }
         }
         let zeros = [Float](repeating: 0, count: 8 * padded)
-        set(node, .tensor(doubled(name, source, out: channels, padded: padded, side: 1, taps: taps, bias: zeros)))
+        set(node, .tensor(try doubled(name, source, out: channels, padded: padded, side: 1, taps: taps, bias: zeros)))
     }
 
     /// Channels move in fours: where there are fewer, absent ones are dropped behind.
     private mutating func doubled(
         _ name: String, _ source: ValueID, out: Int, padded: Int, side: Int, taps: [Float], bias: [Float]
-    ) -> ValueID {
+    ) throws(Problem) -> ValueID {
         let conv = ConvWeights(
             outChannels: 8 * padded, inChannels: graph.channels[source], kernel: Size3(cube: side),
             dilation: Size3(cube: 1),
@@ -236,7 +239,7 @@ extension ONNXImporter {
         let fine = graph.append(name, .conv3d(conv), [source])
         let placed = graph.append("\(name).shuffle", .depthToSpace, [fine])
         guard padded > out else { return placed }
-        var kept = [Float](repeating: 0, count: out * padded)
+        var kept = try Self.zeros(out, padded)
         for c in 0..<out { kept[c * padded + c] = 1 }
         let zeros = [Float](repeating: 0, count: out)
         return graph.append("\(name).channels", .conv3d(.pointwise(out, padded, kept, bias: zeros)), [placed])
@@ -259,7 +262,7 @@ extension ONNXImporter {
         }
         guard !isMax else { return set(node, .tensor(graph.append(name, .maxPool, [source]))) }
         let channels = graph.channels[source]
-        var weights = [Float](repeating: 0, count: channels * channels * 8)
+        var weights = try Self.zeros(channels, channels, 8)
         for c in 0..<channels { for t in 0..<8 { weights[(c * channels + c) * 8 + t] = 0.125 } }
         let conv = ConvWeights(
             outChannels: channels, inChannels: channels, kernel: Size3(cube: 2), dilation: Size3(cube: 1),

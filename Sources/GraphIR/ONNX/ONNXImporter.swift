@@ -123,7 +123,9 @@ public struct ONNXImporter {
                 throw fail(error.text)
             }
         }
-        guard graph.channels[scores] > 1 else { throw fail("one channel (class scores must have two or more)") }
+        guard (2...4096).contains(graph.channels[scores]) else {
+            throw fail("\(graph.channels[scores]) channels (class scores must have 2 to 4096)")
+        }
         // The argmax of sums, tables and the like needs scores of their own.
         if case .conv3d? = graph.nodes.last(where: { $0.output == scores })?.op {
         } else {
@@ -203,6 +205,14 @@ public struct ONNXImporter {
         let ones = [Float](repeating: 1, count: gain.count)
         return graph.append(
             name, .batchNorm(BatchNorm(mean: zeros, variance: ones, scale: gain, shift: offset, epsilon: 0)), [base])
+    }
+
+    /// As many zeros as the product of the factors: weights that are larger here than in the file have a limit of 2^26.
+    static func zeros(_ factors: Int...) throws(Problem) -> [Float] {
+        guard let count = elementCount(factors), count <= 1 << 26 else {
+            throw Problem("\(factors.map(String.init).joined(separator: " × ")) weights written out (limit \(1 << 26))")
+        }
+        return [Float](repeating: 0, count: count)
     }
 
     mutating func set(_ node: Onnx_NodeProto, _ value: Value) {
