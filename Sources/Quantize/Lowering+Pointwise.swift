@@ -36,11 +36,12 @@ extension Lowering {
         finish(index, "multiply-u8")
     }
 
-    mutating func addConcat(_ index: Int, _ node: Node) {
+    /// An op that has nothing but its inputs.
+    mutating func addPlain(_ index: Int, _ node: Node, _ kind: OpRecord.Kind, feature: String) {
         addTensor(node.output, name: node.name)
         var op = OpRecord()
-        op.kind = .concat
+        op.kind = kind
         addOp(op, node, output: node.output)
-        finish(index, "concat-u8")
+        finish(index, feature)
     }
 }

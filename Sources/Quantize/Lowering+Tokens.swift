@@ -6,30 +6,6 @@ import GraphIR
 import Ops
 
 extension Lowering {
-    mutating func addWideSum(_ index: Int, _ node: Node) {
-        addTensor(node.output, name: node.name)
-        var op = OpRecord()
-        op.kind = .addWide
-        addOp(op, node, output: node.output)
-        finish(index, "add-i16")
-    }
-
-    mutating func addDepthToSpace(_ index: Int, _ node: Node) {
-        addTensor(node.output, name: node.name)
-        var op = OpRecord()
-        op.kind = .depthToSpace
-        addOp(op, node, output: node.output)
-        finish(index, "depth-to-space")
-    }
-
-    mutating func addMaxPool(_ index: Int, _ node: Node) {
-        addTensor(node.output, name: node.name)
-        var op = OpRecord()
-        op.kind = .maxPool
-        addOp(op, node, output: node.output)
-        finish(index, "max-pool")
-    }
-
     mutating func addSliceOrder(_ index: Int, _ node: Node, _ order: GraphIR.SliceOrder) {
         addTensor(node.output, name: node.name)
         var op = OpRecord()

@@ -65,10 +65,10 @@ struct Lowering {
                 try addConvolution(index, node, conv, target: target)
             case .activation(.relu) where fused.contains(node.inputs[0]): break
             case .activation(let f): addLookup(index, node, f)
-            case .add where codings[node.output]!.isWide: addWideSum(index, node)
+            case .add where codings[node.output]!.isWide: addPlain(index, node, .addWide, feature: "add-i16")
             case .add: try addSum(index, node)
             case .multiply: try addProduct(index, node)
-            case .concat: addConcat(index, node)
+            case .concat: addPlain(index, node, .concat, feature: "concat-u8")
             case .argmax: addArgmax(index, node)
             case .groupNorm(let norm):
                 let target = fused.contains(node.output) ? graph.consumers(of: node.output)[0] : index
@@ -81,8 +81,8 @@ struct Lowering {
             case .kanBasis(let basis): addBasis(index, node, basis)
             case .scan(let scan): try addScan(index, node, scan)
             case .gate: try addGate(index, node)
-            case .depthToSpace: addDepthToSpace(index, node)
-            case .maxPool: addMaxPool(index, node)
+            case .depthToSpace: addPlain(index, node, .depthToSpace, feature: "depth-to-space")
+            case .maxPool: addPlain(index, node, .maxPool, feature: "max-pool")
             case .sliceOrder(let order): addSliceOrder(index, node, order)
             case .batchNorm(let norm): try addBatchNorm(index, node, norm)
             }
