@@ -11,6 +11,9 @@ public struct FloatTensor: Sendable {
         self.values = values
     }
 
+    /// Index of the largest channel of every voxel, the lowest on a tie.
+    public func argmax() -> [UInt16] { FloatKernels.argmax(self, Parallel(threads: 1)) }
+
     public init(channels: Int, size: Size3) {
         self.init(channels: channels, size: size, values: [Float](repeating: 0, count: channels * size.count))
     }

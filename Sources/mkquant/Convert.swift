@@ -99,11 +99,13 @@ struct Convert: ParsableCommand {
         var search: PrecisionSearch.Result?
         var trials: [RangeTrial] = []
         do {
+            var experiments = Experiments(loaded: loaded, converter: converter, samples: samples, progress: progress)
             if tryRanges {
-                trials = try self.trials(loaded, converter, samples, progress)
+                trials = try experiments.ranges()
                 converter.options.rule = trials[0].rule
+                experiments.converter = converter
             }
-            if let maxDiceDrop { search = try precision(loaded, converter, samples, maxDiceDrop, progress) }
+            if let maxDiceDrop { search = try experiments.precision(maxDiceDrop: maxDiceDrop, name: source.checkpoint) }
             let metadata = try Metadata.builder(
                 config: loaded.config, classes: loaded.graph.classCount, inputChannels: loaded.graph.inputChannels,
                 provenance: provenance(loaded, converter.options.rule, search?.wide ?? int16))
@@ -138,55 +140,6 @@ struct Convert: ParsableCommand {
             try WholeFile.write(
                 Array(table.json(output).text().utf8), to: numbers, overwrite: overwrite, inputs: calibrate)
         }
-    }
-
-    /// All rules, the best first.
-    private func trials(
-        _ loaded: NetworkSource.Loaded, _ converter: Converter, _ samples: [FloatTensor], _ progress: Progress
-    ) throws -> [RangeTrial] {
-        var converter = converter
-        let labels = converter.floatLabels(samples[0])
-        let metadata = try Metadata.builder(
-            config: loaded.config, classes: loaded.graph.classCount, inputChannels: loaded.graph.inputChannels,
-            provenance: [])
-        var result: [RangeTrial] = []
-        for (index, rule) in RangeRule.usual.enumerated() {
-            progress.update("trying ranges by \(rule.name)", Double(index) / Double(RangeRule.usual.count))
-            converter.options.rule = rule
-            let model = try converter.convert(
-                inputCoding: .input(loaded.config.normalization), metadata: metadata, samples: samples)
-            let found = try IntegerNetwork(model.bytes, threads: threads).run(samples[0])
-            result.append(
-                RangeTrial(rule: rule, comparison: Comparison(layers: [], floatLabels: labels, integerLabels: found)))
-        }
-        return result.sorted { $0.comparison.agreement > $1.comparison.agreement }
-    }
-
-    /// Layers in 16 bits that keep the labels.
-    private func precision(
-        _ loaded: NetworkSource.Loaded, _ converter: Converter, _ samples: [FloatTensor], _ drop: Double,
-        _ progress: Progress
-    ) throws -> PrecisionSearch.Result {
-        let coding = ValueCoding.input(loaded.config.normalization)
-        let metadata = try Metadata.builder(
-            config: loaded.config, classes: loaded.graph.classCount, inputChannels: loaded.graph.inputChannels,
-            provenance: [])
-        let labels = converter.floatLabels(samples[0])
-        let search = PrecisionSearch(graph: converter.graph) { wide, isWhole in
-            let model = try converter.convert(
-                inputCoding: coding, metadata: metadata, samples: isWhole ? samples : [], wide: wide)
-            let found = try IntegerNetwork(model.bytes, threads: threads).run(samples[0])
-            let comparison = Comparison(layers: [], floatLabels: labels, integerLabels: found)
-            return (comparison.agreement, comparison.meanForegroundDice ?? 1)
-        }
-        let result = try search.run(maxDiceDrop: drop) { progress.update("searching layers that need 16 bits", $0) }
-        guard !result.isReached else { return result }
-        progress.finish()
-        Terminal.warn([
-            "\(source.checkpoint): with all \(result.steps.count - 1) layers in 16 bits the mean foreground Dice is "
-                + "\(Format.fixed(result.steps[result.steps.count - 1].dice, 4)) (asked: \(1 - drop) or more)"
-        ])
-        return result
     }
 
     /// What the model needs on the volume it is made for, or on 256³ voxels.

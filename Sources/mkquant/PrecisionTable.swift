@@ -22,19 +22,3 @@ struct PrecisionTable {
         return Format.table(costs) + "\n\n" + Format.table(steps)
     }
 }
-
-/// A conversion by one rule for the ranges.
-struct RangeTrial {
-    var rule: RangeRule
-    var comparison: Comparison
-
-    static func table(_ trials: [RangeTrial]) -> String {
-        let rows = trials.map { trial in
-            [
-                trial.rule.name, Format.fixed(trial.comparison.agreement, 6),
-                trial.comparison.meanForegroundDice.map { Format.fixed($0, 4) } ?? "-",
-            ]
-        }
-        return Format.table([["ranges", "agreement", "mean foreground Dice"]] + rows)
-    }
-}

@@ -51,10 +51,10 @@ struct ReferenceComparison {
         let peak = wanted.values.reduce(Float(0)) { max($0, abs($1)) }
         let worst = zip(found.values, wanted.values).reduce(Float(0)) { max($0, abs($1.0 - $1.1)) }
         let share = Double(worst) / Double(max(peak, 1e-30))
-        let theirs = FloatTensor.labels(of: wanted)
+        let theirs = wanted.argmax()
         var rows = [("float", Comparison(layers: [], floatLabels: theirs, integerLabels: labels))]
         if let model { rows.append(("integer", try integer(model, input, theirs))) }
-        print(json ? text(rows, share, json: true) : text(rows, share, json: false))
+        print(json ? jsonText(rows, share) : text(rows, share))
         if let maxError, !(share <= maxError) {
             throw CommandError(
                 .fidelity, "\(reference): a score differs by \(share) of the largest (must be \(maxError) or less)")
@@ -70,21 +70,22 @@ struct ReferenceComparison {
         }
     }
 
-    private func text(_ rows: [(String, Comparison)], _ share: Double, json: Bool) -> String {
-        guard !json else {
-            return JSON.object(
-                [("largest_error", .number(share))]
-                    + rows.map { name, comparison in
-                        (
-                            name,
-                            .object([
-                                ("agreement", .number(comparison.agreement)),
-                                ("mean_foreground_dice", comparison.meanForegroundDice.map { .number($0) } ?? .null),
-                            ])
-                        )
-                    }
-            ).text()
-        }
+    private func jsonText(_ rows: [(String, Comparison)], _ share: Double) -> String {
+        JSON.object(
+            [("largest_error", .number(share))]
+                + rows.map { name, comparison in
+                    (
+                        name,
+                        .object([
+                            ("agreement", .number(comparison.agreement)),
+                            ("mean_foreground_dice", comparison.meanForegroundDice.map { .number($0) } ?? .null),
+                        ])
+                    )
+                }
+        ).text()
+    }
+
+    private func text(_ rows: [(String, Comparison)], _ share: Double) -> String {
         let lines = rows.map { name, comparison in
             [
                 name, Format.fixed(comparison.agreement, 6),
@@ -93,18 +94,5 @@ struct ReferenceComparison {
         }
         return Format.table([["labels here", "agreement", "mean foreground Dice"]] + lines)
             + "\nfloat scores differ by at most \(share) of the largest"
-    }
-}
-
-extension FloatTensor {
-    /// Index of the largest channel of every voxel, the lowest on a tie.
-    static func labels(of scores: FloatTensor) -> [UInt16] {
-        let count = scores.size.count
-        return (0..<count).map { voxel in
-            var best = 0
-            for channel in 1..<max(1, scores.channels)
-            where scores.values[channel * count + voxel] > scores.values[best * count + voxel] { best = channel }
-            return UInt16(best)
-        }
     }
 }
