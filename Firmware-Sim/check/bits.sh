@@ -13,7 +13,8 @@ linux() {  # PROCESSOR KERNELS COMMAND...
     shift 2
     while read -r model shape; do
         output=$("$@" models/$model.mkq models/$model.raw --size "$shape" --isa "$isa") || true
-        if grep -q "^usage" <<<"$output"; then
+        # Only vector extensions of the machine at hand may be absent; emulated processors have what they are asked for.
+        if grep -q "^usage" <<<"$output" && [[ $isa == avx* ]]; then
             echo "skipped: $name has no $isa"
         else
             show "$name" "$isa" "$model"

@@ -37,6 +37,23 @@ import Testing
         return TestModels.bytes(options)
     }
 
+    /// In header, graph and weights: every one of the file's bits.
+    @Test func everyFlippedBitOfTheMeshnetIsDetected() throws {
+        let bytes = try Self.bytes("meshnet.mkq")
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: MKQ.alignment)
+        defer { memory.deallocate() }
+        memory.copyBytes(from: bytes)
+        _ = try ModelFile(validating: UnsafeRawBufferPointer(memory), owner: nil)
+        var undetected: [Int] = []
+        for bit in 0..<(8 * bytes.count) {
+            memory[bit / 8] ^= 1 << UInt8(bit % 8)
+            if (try? ModelFile(validating: UnsafeRawBufferPointer(memory), owner: nil)) != nil { undetected.append(bit) }
+            memory[bit / 8] ^= 1 << UInt8(bit % 8)
+        }
+        bytes.withUnsafeBytes { #expect(memory.elementsEqual($0)) }
+        #expect(undetected == [])
+    }
+
     @Test func meshnetIsWhatItIsMadeOf() throws {
         #expect(try Self.bytes("meshnet.mkq") == Self.meshnet())
     }
