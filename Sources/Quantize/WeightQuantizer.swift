@@ -32,8 +32,7 @@ enum WeightQuantizer {
         return result
     }
 
-    /// Weights for 16-bit input: as fine as Σ|w| · 2^15 + |bias| < 2^31 allows, which for filters of ordinary size is ten to
-    /// twelve bits.
+    /// Weights for 16-bit input: as fine as Σ|w| · 2^15 + |bias| < 2^31 allows.
     static func quantizeWide(_ conv: ConvWeights, inputScales: [Float]) -> QuantizedWeights {
         let taps = conv.kernel.count
         let perChannel = conv.inChannels * taps

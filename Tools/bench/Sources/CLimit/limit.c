@@ -3,35 +3,23 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-__attribute__((target("avx512f,avx512vnni,avx512bw,evex512"))) static double run_vnni(long rounds) {
-    __m512i acc[24];
-    for (int i = 0; i < 24; i++) acc[i] = _mm512_set1_epi32(i);
-    __m512i x = _mm512_set1_epi8(3), w = _mm512_set1_epi8(5);
-    for (long r = 0; r < rounds; r++) {
-#pragma unroll
-        for (int i = 0; i < 24; i++) acc[i] = _mm512_dpbusd_epi32(acc[i], x, w);
-        __asm__ volatile("" : "+v"(x), "+v"(w));
+// `values` multiply-adds in an instruction, whose operands hold 3 and 5 in every element of `bits` bits.
+#define RUN_512(name, product, bits, values)                                                                \
+    __attribute__((target("avx512f,avx512vnni,avx512bw,evex512"))) static double name(long rounds) {        \
+        __m512i acc[24];                                                                                    \
+        for (int i = 0; i < 24; i++) acc[i] = _mm512_set1_epi32(i);                                         \
+        __m512i x = _mm512_set1_epi##bits(3), w = _mm512_set1_epi##bits(5);                                 \
+        for (long r = 0; r < rounds; r++) {                                                                 \
+            _Pragma("unroll") for (int i = 0; i < 24; i++) acc[i] = product(acc[i], x, w);                  \
+            __asm__ volatile("" : "+v"(x), "+v"(w));                                                        \
+        }                                                                                                   \
+        for (int i = 1; i < 24; i++) acc[0] = _mm512_add_epi32(acc[0], acc[i]);                             \
+        volatile int sink = _mm512_reduce_add_epi32(acc[0]);                                                \
+        (void)sink;                                                                                         \
+        return (double)rounds * 24 * values;                                                                \
     }
-    for (int i = 1; i < 24; i++) acc[0] = _mm512_add_epi32(acc[0], acc[i]);
-    volatile int sink = _mm512_reduce_add_epi32(acc[0]);
-    (void)sink;
-    return (double)rounds * 24 * 64;
-}
-
-__attribute__((target("avx512f,avx512vnni,avx512bw,evex512"))) static double run_vnni16(long rounds) {
-    __m512i acc[24];
-    for (int i = 0; i < 24; i++) acc[i] = _mm512_set1_epi32(i);
-    __m512i x = _mm512_set1_epi16(3), w = _mm512_set1_epi16(5);
-    for (long r = 0; r < rounds; r++) {
-#pragma unroll
-        for (int i = 0; i < 24; i++) acc[i] = _mm512_dpwssd_epi32(acc[i], x, w);
-        __asm__ volatile("" : "+v"(x), "+v"(w));
-    }
-    for (int i = 1; i < 24; i++) acc[0] = _mm512_add_epi32(acc[0], acc[i]);
-    volatile int sink = _mm512_reduce_add_epi32(acc[0]);
-    (void)sink;
-    return (double)rounds * 24 * 32;
-}
+RUN_512(run_vnni, _mm512_dpbusd_epi32, 8, 64)
+RUN_512(run_vnni16, _mm512_dpwssd_epi32, 16, 32)
 
 __attribute__((target("avx2"))) static double run_madd(long rounds) {
     __m256i acc[12];
