@@ -11,6 +11,28 @@ void MK_ISA(mk_lookup)(const uint8_t *table, const uint8_t *input, ptrdiff_t inp
         }
 }
 
+#ifdef MKV_GATHERS
+// Entries of 4096 bytes by the upper twelve bits of one half of the words, 0 or 1.
+MK_INLINE mkv_acc lookup_half(const uint8_t *table, mkv_acc words, const int half) {
+    const mkv_acc index = mkv_and(mkv_srl32(words, half ? 22 : 6), mkv_broadcast(1023));
+    const mkv_acc byte = mkv_and(mkv_srl32(words, half ? 17 : 1), mkv_broadcast(24));
+    return mkv_and(mkv_shift_right_by(mkv_gather(table, index), byte), mkv_broadcast(255));
+}
+
+void MK_ISA(mk_lookup_wide)(const uint8_t *table, const uint8_t *low, const uint8_t *high, uint8_t *output, int32_t width,
+                            uint32_t kept) {
+    const mkv_acc sign = mkv_broadcast((int32_t)0x80008000), bytes = mkv_broadcast((int32_t)kept);
+    for (int32_t x = 0; x < width; x += MKV_LANES) {
+        const mkv_mask mask = mask_until(x, width);
+        const ptrdiff_t at = (ptrdiff_t)x * 4;
+        const mkv_acc a = mkv_xor(mkv_load_masked(low + at, mask), sign), b = mkv_xor(mkv_load_masked(high + at, mask), sign);
+        const mkv_acc first = mkv_or(lookup_half(table, a, 0), mkv_sll32(lookup_half(table, a, 1), 8));
+        const mkv_acc second = mkv_or(lookup_half(table, b, 0), mkv_sll32(lookup_half(table, b, 1), 8));
+        mkv_store_masked(output + at, mkv_and(mkv_or(first, mkv_sll32(second, 16)), bytes), mask);
+    }
+}
+#endif
+
 void MK_ISA(mk_add_wide)(const uint8_t *a, ptrdiff_t a_stride, const uint8_t *b, ptrdiff_t b_stride, uint8_t *output,
                          ptrdiff_t output_stride, int32_t width, int32_t blocks) {
     for (int32_t block = 0; block < blocks; block++, a += a_stride, b += b_stride, output += output_stride)

@@ -129,19 +129,26 @@ MKV mkv_acc mkv_load_word(const uint8_t *p) { return _mm256_loadu_si256((const _
 MKV mkv_acc mkv_sub32(mkv_acc a, mkv_acc b) { return _mm256_sub_epi32(a, b); }
 MKV mkv_acc mkv_and32(mkv_acc a, mkv_acc b) { return _mm256_and_si256(a, b); }
 MKV mkv_acc mkv_or32(mkv_acc a, mkv_acc b) { return _mm256_or_si256(a, b); }
-MKV mkv_acc mkv_xor32(mkv_acc a, mkv_acc b) { return _mm256_xor_si256(a, b); }
 MKV mkv_acc mkv_min32(mkv_acc a, mkv_acc b) { return _mm256_min_epi32(a, b); }
 MKV mkv_acc mkv_max32(mkv_acc a, mkv_acc b) { return _mm256_max_epi32(a, b); }
 MKV mkv_acc mkv_min_u32(mkv_acc a, mkv_acc b) { return _mm256_min_epu32(a, b); }
-MKV mkv_acc mkv_shift_right(mkv_acc x, int32_t n) { return _mm256_srl_epi32(x, _mm_cvtsi32_si128(n)); }
+MKV mkv_acc mkv_shift_left_by(mkv_acc x, mkv_acc n) { return _mm256_sllv_epi32(x, n); }
+MKV mkv_acc mkv_shift_right_by(mkv_acc x, mkv_acc n) { return _mm256_srlv_epi32(x, n); }
+MKV mkv_acc mkv_shift_right_signed_by(mkv_acc x, mkv_acc n) { return _mm256_srav_epi32(x, n); }
 MKV mkv_acc mkv_shift_right_signed(mkv_acc x, int32_t n) { return _mm256_sra_epi32(x, _mm_cvtsi32_si128(n)); }
 #define mkv_shift_right_fixed(x, n) _mm256_srli_epi32(x, n)
+#define mkv_shift_right_signed_fixed(x, n) _mm256_srai_epi32(x, n)
 #define mkv_shift_left_fixed(x, n) _mm256_slli_epi32(x, n)
-MKV mkv_acc mkv_byte(mkv_acc words, int i) {
-    return _mm256_and_si256(_mm256_srl_epi32(words, _mm_cvtsi32_si128(8 * i)), _mm256_set1_epi32(255));
+MKV mkv_acc mkv_keep(mkv_acc x, mkv_mask m) { return _mm256_and_si256(x, m); }
+MKV mkv_acc mkv_widen_i16(const uint8_t *p) { return _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)p)); }
+MKV mkv_acc mkv_widen_u8(const uint8_t *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
+MKV void mkv_store_i16(uint8_t *p, mkv_acc x) {
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(x, x), 0x88);
+    _mm_storeu_si128((__m128i *)p, _mm256_castsi256_si128(packed));
 }
-MKV mkv_acc mkv_gather(const uint32_t *table, mkv_acc index) {
-    return _mm256_i32gather_epi32((const int *)table, index, 4);
+MKV void mkv_gather_pair(const uint32_t *table, mkv_acc index, mkv_acc *first, mkv_acc *second) {
+    *first = _mm256_i32gather_epi32((const int *)table, index, 4);
+    *second = _mm256_i32gather_epi32((const int *)table + 1, index, 4);
 }
 MKV mkv_acc mkv_add_product(mkv_acc acc, mkv_acc a, mkv_acc b) {
     return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
@@ -181,14 +188,21 @@ MKV void mkv_weights_of(mkv_acc step, mkv_acc rate, mkv_exponent e, mkv_acc weig
     weight[1] = _mm256_xor_si256(_mm256_slli_epi32(second, 16), sign);
 }
 
-MKV mkv_acc mkv_requantize_sum(mkv_acc a, int32_t m, mkv_acc x, int32_t s, int32_t n) {
-    const __m256i vm = _mm256_set1_epi32(m), vs = _mm256_set1_epi32(s);
-    __m256i even = _mm256_add_epi64(_mm256_mul_epi32(a, vm), _mm256_mul_epi32(x, vs));
-    __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(a, 32), vm),
-                                   _mm256_mul_epi32(_mm256_srli_epi64(x, 32), vs));
+typedef struct { __m256i m, s, m_odd, s_odd, rounding, shift; } mkv_sum_requant;
+MKV mkv_sum_requant mkv_sum_requantizer(const int32_t *m, const int32_t *s, const int32_t *n) {
+    mkv_sum_requant q = { _mm256_loadu_si256((const __m256i *)m), _mm256_loadu_si256((const __m256i *)s) };
+    q.m_odd = _mm256_srli_epi64(q.m, 32);
+    q.s_odd = _mm256_srli_epi64(q.s, 32);
+    q.shift = _mm256_sub_epi32(_mm256_loadu_si256((const __m256i *)n), _mm256_set1_epi32(32));
+    q.rounding = _mm256_sllv_epi32(_mm256_set1_epi32(1), _mm256_sub_epi32(q.shift, _mm256_set1_epi32(1)));
+    return q;
+}
+MKV mkv_acc mkv_requantize_sum(mkv_acc a, mkv_acc x, mkv_sum_requant q) {
+    __m256i even = _mm256_add_epi64(_mm256_mul_epi32(a, q.m), _mm256_mul_epi32(x, q.s));
+    __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(a, 32), q.m_odd),
+                                   _mm256_mul_epi32(_mm256_srli_epi64(x, 32), q.s_odd));
     __m256i high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
-    high = _mm256_add_epi32(high, _mm256_set1_epi32(1 << (n - 33)));
-    return _mm256_sra_epi32(high, _mm_cvtsi32_si128(n - 32));
+    return _mm256_srav_epi32(_mm256_add_epi32(high, q.rounding), q.shift);
 }
 
 MKV void mkv_transpose(mkv_acc r[8]) {

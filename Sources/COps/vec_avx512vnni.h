@@ -111,20 +111,31 @@ MKV mkv_acc mkv_load_word(const uint8_t *p) { return _mm512_loadu_si512(p); }
 MKV mkv_acc mkv_sub32(mkv_acc a, mkv_acc b) { return _mm512_sub_epi32(a, b); }
 MKV mkv_acc mkv_and32(mkv_acc a, mkv_acc b) { return _mm512_and_si512(a, b); }
 MKV mkv_acc mkv_or32(mkv_acc a, mkv_acc b) { return _mm512_or_si512(a, b); }
-MKV mkv_acc mkv_xor32(mkv_acc a, mkv_acc b) { return _mm512_xor_si512(a, b); }
 MKV mkv_acc mkv_min32(mkv_acc a, mkv_acc b) { return _mm512_min_epi32(a, b); }
 MKV mkv_acc mkv_max32(mkv_acc a, mkv_acc b) { return _mm512_max_epi32(a, b); }
 MKV mkv_acc mkv_min_u32(mkv_acc a, mkv_acc b) { return _mm512_min_epu32(a, b); }
-MKV mkv_acc mkv_shift_right(mkv_acc x, int32_t n) { return _mm512_srl_epi32(x, _mm_cvtsi32_si128(n)); }
+MKV mkv_acc mkv_shift_left_by(mkv_acc x, mkv_acc n) { return _mm512_sllv_epi32(x, n); }
+MKV mkv_acc mkv_shift_right_by(mkv_acc x, mkv_acc n) { return _mm512_srlv_epi32(x, n); }
+MKV mkv_acc mkv_shift_right_signed_by(mkv_acc x, mkv_acc n) { return _mm512_srav_epi32(x, n); }
 MKV mkv_acc mkv_shift_right_signed(mkv_acc x, int32_t n) { return _mm512_sra_epi32(x, _mm_cvtsi32_si128(n)); }
 #define mkv_shift_right_fixed(x, n) _mm512_srli_epi32(x, n)
+#define mkv_shift_right_signed_fixed(x, n) _mm512_srai_epi32(x, n)
 #define mkv_shift_left_fixed(x, n) _mm512_slli_epi32(x, n)
-MKV mkv_acc mkv_byte(mkv_acc words, int i) {
-    return _mm512_and_si512(_mm512_srl_epi32(words, _mm_cvtsi32_si128(8 * i)), _mm512_set1_epi32(255));
+MKV mkv_acc mkv_keep(mkv_acc x, mkv_mask m) { return _mm512_maskz_mov_epi32(m, x); }
+// One word or byte to a lane, and the way back, saturated.
+MKV mkv_acc mkv_widen_i16(const uint8_t *p) { return _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)p)); }
+MKV mkv_acc mkv_widen_u8(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
+MKV void mkv_store_i16(uint8_t *p, mkv_acc x) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtsepi32_epi16(x)); }
+// table[index], table[index + 1]: both in one load of 64 bits.
+MKV void mkv_gather_pair(const uint32_t *table, mkv_acc index, mkv_acc *first, mkv_acc *second) {
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i low = _mm512_i32gather_epi64(_mm512_castsi512_si256(index), table, 4);
+    const __m512i high = _mm512_i32gather_epi64(_mm512_extracti64x4_epi64(index, 1), table, 4);
+    *first = _mm512_permutex2var_epi32(low, even, high);
+    *second = _mm512_permutex2var_epi32(low, _mm512_add_epi32(even, _mm512_set1_epi32(1)), high);
 }
-MKV mkv_acc mkv_gather(const uint32_t *table, mkv_acc index) { return _mm512_i32gather_epi32(index, table, 4); }
 // acc + low·low + high·high of signed 16-bit halves.
-MKV mkv_acc mkv_add_product(mkv_acc acc, mkv_acc a, mkv_acc b) { return _mm512_dpwssd_epi32(acc, a, b); }
+MKV mkv_acc mkv_add_product(mkv_acc acc, mkv_acc a, mkv_acc b) { return mkv_dot16(acc, a, b); }
 MKV mkv_acc mkv_add_product_saturated(mkv_acc acc, mkv_acc a, mkv_acc b) { return _mm512_dpwssds_epi32(acc, a, b); }
 
 // Sources/Ops/Scan/Exponent.swift for 32 words at once; the weights go to the upper halves, the lower ones are 0.
@@ -151,15 +162,22 @@ MKV void mkv_weights_of(mkv_acc step, mkv_acc rate, mkv_exponent e, mkv_acc weig
     weight[1] = _mm512_mask_mov_epi16(_mm512_setzero_si512(), 0xAAAAAAAA, x);
 }
 
-// (a·m + x·s + 2^(n-1)) >> n for n in 33...53; sums of 64 bits, upper words merged.
-MKV mkv_acc mkv_requantize_sum(mkv_acc a, int32_t m, mkv_acc x, int32_t s, int32_t n) {
-    const __m512i vm = _mm512_set1_epi32(m), vs = _mm512_set1_epi32(s);
-    __m512i even = _mm512_add_epi64(_mm512_mul_epi32(a, vm), _mm512_mul_epi32(x, vs));
-    __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(a, 32), vm),
-                                   _mm512_mul_epi32(_mm512_srli_epi64(x, 32), vs));
+// (a·m + x·s + 2^(n-1)) >> n for n in 33...53, constants by lane; sums of 64 bits, upper words merged.
+typedef struct { __m512i m, s, m_odd, s_odd, rounding, shift; } mkv_sum_requant;
+MKV mkv_sum_requant mkv_sum_requantizer(const int32_t *m, const int32_t *s, const int32_t *n) {
+    mkv_sum_requant q = { _mm512_loadu_si512(m), _mm512_loadu_si512(s) };
+    q.m_odd = _mm512_srli_epi64(q.m, 32);
+    q.s_odd = _mm512_srli_epi64(q.s, 32);
+    q.shift = _mm512_sub_epi32(_mm512_loadu_si512(n), _mm512_set1_epi32(32));
+    q.rounding = _mm512_sllv_epi32(_mm512_set1_epi32(1), _mm512_sub_epi32(q.shift, _mm512_set1_epi32(1)));
+    return q;
+}
+MKV mkv_acc mkv_requantize_sum(mkv_acc a, mkv_acc x, mkv_sum_requant q) {
+    __m512i even = _mm512_add_epi64(_mm512_mul_epi32(a, q.m), _mm512_mul_epi32(x, q.s));
+    __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(a, 32), q.m_odd),
+                                   _mm512_mul_epi32(_mm512_srli_epi64(x, 32), q.s_odd));
     __m512i high = _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
-    high = _mm512_add_epi32(high, _mm512_set1_epi32(1 << (n - 33)));
-    return _mm512_sra_epi32(high, _mm_cvtsi32_si128(n - 32));
+    return _mm512_srav_epi32(_mm512_add_epi32(high, q.rounding), q.shift);
 }
 
 // 16 x 16 words: pairs of words, pairs of double words, then 128-bit lanes.

@@ -60,6 +60,13 @@ MKV mkv_acc mkv_lookup(const mkv_table *t, mkv_acc x) {
     return _mm512_mask_blend_epi8(0xAAAAAAAAAAAAAAAA, even, _mm512_slli_epi16(odd, 8));
 }
 
+// Tables in memory.
+#define MKV_GATHERS
+MKV mkv_acc mkv_gather(const void *table, mkv_acc index) { return _mm512_i32gather_epi32(index, table, 4); }
+MKV mkv_acc mkv_xor(mkv_acc a, mkv_acc b) { return _mm512_xor_si512(a, b); }
+#define mkv_srl32(x, n) _mm512_srli_epi32(x, n)
+#define mkv_sll32(x, n) _mm512_slli_epi32(x, n)
+
 MKV mkv_acc mkv_adds16(mkv_acc a, mkv_acc b) { return _mm512_adds_epi16(a, b); }
 
 MKV mkv_acc mkv_and(mkv_acc a, mkv_acc b) { return _mm512_and_si512(a, b); }

@@ -3,26 +3,37 @@
 MKV mkv_acc mkv_sub32(mkv_acc a, mkv_acc b) { return vsubq_s32(a, b); }
 MKV mkv_acc mkv_and32(mkv_acc a, mkv_acc b) { return vandq_s32(a, b); }
 MKV mkv_acc mkv_or32(mkv_acc a, mkv_acc b) { return vorrq_s32(a, b); }
-MKV mkv_acc mkv_xor32(mkv_acc a, mkv_acc b) { return veorq_s32(a, b); }
 MKV mkv_acc mkv_min32(mkv_acc a, mkv_acc b) { return vminq_s32(a, b); }
 MKV mkv_acc mkv_max32(mkv_acc a, mkv_acc b) { return vmaxq_s32(a, b); }
 MKV mkv_acc mkv_min_u32(mkv_acc a, mkv_acc b) {
     return vreinterpretq_s32_u32(vminq_u32(vreinterpretq_u32_s32(a), vreinterpretq_u32_s32(b)));
 }
-MKV mkv_acc mkv_shift_right(mkv_acc x, int32_t n) {
-    return vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(x), vdupq_n_s32(-n)));
+MKV mkv_acc mkv_shift_left_by(mkv_acc x, mkv_acc n) { return vshlq_s32(x, n); }
+MKV mkv_acc mkv_shift_right_by(mkv_acc x, mkv_acc n) {
+    return vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(x), vnegq_s32(n)));
 }
+MKV mkv_acc mkv_shift_right_signed_by(mkv_acc x, mkv_acc n) { return vshlq_s32(x, vnegq_s32(n)); }
 MKV mkv_acc mkv_shift_right_signed(mkv_acc x, int32_t n) { return vshlq_s32(x, vdupq_n_s32(-n)); }
 #define mkv_shift_right_fixed(x, n) vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(x), n))
+#define mkv_shift_right_signed_fixed(x, n) vshrq_n_s32(x, n)
 #define mkv_shift_left_fixed(x, n) vshlq_n_s32(x, n)
-MKV mkv_acc mkv_byte(mkv_acc words, int i) {
-    return vandq_s32(mkv_shift_right(words, 8 * i), vdupq_n_s32(255));
+MKV mkv_acc mkv_keep(mkv_acc x, mkv_mask m) {
+    static const int32_t bit[4] = { 1, 2, 4, 8 };
+    return vandq_s32(x, vreinterpretq_s32_u32(vtstq_s32(vdupq_n_s32((int32_t)m), vld1q_s32(bit))));
 }
-MKV mkv_acc mkv_gather(const uint32_t *table, mkv_acc index) {
-    const uint32x4_t i = vreinterpretq_u32_s32(index);
-    const uint32x4_t words = { table[vgetq_lane_u32(i, 0)], table[vgetq_lane_u32(i, 1)], table[vgetq_lane_u32(i, 2)],
-                               table[vgetq_lane_u32(i, 3)] };
-    return vreinterpretq_s32_u32(words);
+MKV mkv_acc mkv_widen_i16(const uint8_t *p) { return vmovl_s16(vreinterpret_s16_u8(vld1_u8(p))); }
+MKV mkv_acc mkv_widen_u8(const uint8_t *p) {
+    uint32_t word;
+    __builtin_memcpy(&word, p, 4);
+    return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(word)))));
+}
+MKV void mkv_store_i16(uint8_t *p, mkv_acc x) { vst1_u8(p, vreinterpret_u8_s16(vqmovn_s32(x))); }
+MKV void mkv_gather_pair(const uint32_t *table, mkv_acc index, mkv_acc *first, mkv_acc *second) {
+    const int32_t *words = (const int32_t *)table;
+    const int32x2_t a = vld1_s32(words + vgetq_lane_s32(index, 0)), b = vld1_s32(words + vgetq_lane_s32(index, 1));
+    const int32x2_t c = vld1_s32(words + vgetq_lane_s32(index, 2)), d = vld1_s32(words + vgetq_lane_s32(index, 3));
+    *first = vuzp1q_s32(vcombine_s32(a, b), vcombine_s32(c, d));
+    *second = vuzp2q_s32(vcombine_s32(a, b), vcombine_s32(c, d));
 }
 
 // low · low + high · high of signed 16-bit halves.
@@ -63,13 +74,20 @@ MKV void mkv_weights_of(mkv_acc step, mkv_acc rate, mkv_exponent e, mkv_acc weig
     weight[1] = vandq_s32(y, vdupq_n_s32((int32_t)0xFFFF0000));
 }
 
-// (a·m + x·s + 2^(n-1)) >> n for n in 33...53; sums of 64 bits, upper words taken.
-MKV mkv_acc mkv_requantize_sum(mkv_acc a, int32_t m, mkv_acc x, int32_t s, int32_t n) {
-    const int32x4_t vm = vdupq_n_s32(m), vs = vdupq_n_s32(s);
-    const int64x2_t low = vmlal_s32(vmull_s32(vget_low_s32(a), vget_low_s32(vm)), vget_low_s32(x), vget_low_s32(vs));
-    const int64x2_t up = vmlal_high_s32(vmull_high_s32(a, vm), x, vs);
+// (a·m + x·s + 2^(n-1)) >> n for n in 33...53, constants by lane; sums of 64 bits, upper words taken.
+typedef struct { int32x4_t m, s, rounding, shift; } mkv_sum_requant;
+MKV mkv_sum_requant mkv_sum_requantizer(const int32_t *m, const int32_t *s, const int32_t *n) {
+    const int32x4_t shift = vld1q_s32(n);
+    mkv_sum_requant q = { vld1q_s32(m), vld1q_s32(s) };
+    q.rounding = vshlq_s32(vdupq_n_s32(1), vsubq_s32(shift, vdupq_n_s32(33)));
+    q.shift = vsubq_s32(vdupq_n_s32(32), shift);
+    return q;
+}
+MKV mkv_acc mkv_requantize_sum(mkv_acc a, mkv_acc x, mkv_sum_requant q) {
+    const int64x2_t low = vmlal_s32(vmull_s32(vget_low_s32(a), vget_low_s32(q.m)), vget_low_s32(x), vget_low_s32(q.s));
+    const int64x2_t up = vmlal_high_s32(vmull_high_s32(a, q.m), x, q.s);
     const int32x4_t high = vuzp2q_s32(vreinterpretq_s32_s64(low), vreinterpretq_s32_s64(up));
-    return vshlq_s32(vaddq_s32(high, vdupq_n_s32(1 << (n - 33))), vdupq_n_s32(32 - n));
+    return vshlq_s32(vaddq_s32(high, q.rounding), q.shift);
 }
 
 MKV void mkv_transpose(mkv_acc r[4]) {

@@ -75,7 +75,7 @@ struct ScanConstants {
         let outputScale = Double(output.scale(d))
         let dropped = Scan(channels: 1, states: scan.states, isReversed: false, inputZeroPoint: 0).readOutShift
         let matrixUnit = Double(matrices.scale(scan.states)) * exp2(Double(dropped))
-        let readOut = 0x1p15 * unit * exp2(k) * matrixUnit / outputScale
+        let readOut = 0x1p16 * unit * exp2(k) * matrixUnit / outputScale
         let direct = Double(scan.skip[d]) * inputScale / outputScale * 0x1p-15
         var shift = 53.0
         while shift > 33, max(readOut, abs(direct)) * exp2(shift) >= 0x1p31 - 1 { shift -= 1 }

@@ -46,7 +46,7 @@ def scan(x, step, matrices, softplus_table, rates, step_shift, injection_shift, 
               dict(r=step_shift, k=injection_shift, m1=multiplier, m2=skip, s=shift).items()}
     delta = np.minimum(rounded_shift(softplus(v, softplus_table), column["r"]), 2**16 - 1)
     injection = np.clip(rounded_shift(delta * X, column["k"]), -65534, 65534)
-    read_out_shift = 1 + (states - 1).bit_length()
+    read_out_shift = max(1, (states - 1).bit_length())
     c = rounded_shift(c, np.int64(read_out_shift))
     state = np.full((channels, states), 2**15, np.int64)
     read = np.empty(X.shape, np.int64)
@@ -55,8 +55,8 @@ def scan(x, step, matrices, softplus_table, rates, step_shift, injection_shift, 
         if np.any(state != state.astype(np.int32)):
             raise ValueError("a decayed state has left int32")
         state = np.clip(state + injection[:, t, None] * b[:, t], -2**31, 2**31 - 1)
-        read[:, t] = 2 * (c[:, t] * (state >> 16)).sum(1) + ((c[:, t] * signed16(state - 2**15)).sum(1) >> 15)
-    if np.any(np.abs(read) > 2**30 + 2**14):
+        read[:, t] = (c[:, t] * (state >> 16)).sum(1)
+    if np.any(np.abs(read) > 2**30):
         raise ValueError("what is read out has left its range")
     y = saturated(rounded_shift(read * column["m1"] + (X << 15) * column["m2"], column["s"]), 16)
     return y[:, order].reshape(x.shape)

@@ -118,6 +118,12 @@ mk_lookup_kernel mk_lookup_avx2;
 mk_lookup_kernel mk_lookup_avx512vnni;
 mk_lookup_kernel mk_lookup_neon;
 
+// i16 codes, `low` and `high` words of a voxel, through a table of 4096 bytes; `kept` are the bits of channels that exist. One block.
+typedef void mk_lookup_wide_kernel(const uint8_t *table, const uint8_t *low, const uint8_t *high, uint8_t *output,
+                                   int32_t width, uint32_t kept);
+mk_lookup_wide_kernel mk_lookup_wide_avx2;
+mk_lookup_wide_kernel mk_lookup_wide_avx512vnni;
+
 // Saturated sums of i16 words. The output may be an input.
 typedef void mk_add_wide_kernel(const uint8_t *a, ptrdiff_t a_stride, const uint8_t *b, ptrdiff_t b_stride, uint8_t *output,
                                 ptrdiff_t output_stride, int32_t width, int32_t blocks);
@@ -224,16 +230,16 @@ typedef struct mk_scan_run {
                     // for the processor to foresee
 } mk_scan_run;
 
-// `steps` and `injections` receive 16 words per token.
+// `steps` and `injections` receive 16 words per token, `codes` 64 bytes: steps (i16), then x (u8), of 16 channels.
 typedef void mk_scan_prepare_kernel(const mk_scan_run *run, const mk_scan_group *group, const uint32_t *softplus,
-                                    uint32_t *steps, uint32_t *injections);
+                                    uint8_t *codes, uint32_t *steps, uint32_t *injections);
 mk_scan_prepare_kernel mk_scan_prepare_avx2;
 mk_scan_prepare_kernel mk_scan_prepare_avx512vnni;
 mk_scan_prepare_kernel mk_scan_prepare_neon;
 
 typedef struct mk_scan_core {
     const uint32_t *steps, *injections;  // [token][16]
-    const uint32_t *matrices;            // [token][matrices_pitch]: 2 · pairs words of each kind (b, b), (0, c), (c, 0)
+    const uint32_t *matrices;            // [token][matrices_pitch]: 2 · pairs words of each kind (b, b), (0, c)
     ptrdiff_t matrices_pitch;            // a multiple of 16
     const uint32_t *rates;               // [pairs][16]
     int32_t *state;                      // [2 · pairs][16]
@@ -248,13 +254,15 @@ mk_scan_advance_kernel mk_scan_advance_avx512vnni;
 mk_scan_advance_kernel mk_scan_advance_neon;
 
 // `codes`: b, then c, as i16 words of two states in planes `block` bytes apart; writes `count` rows of `matrices`.
-typedef void mk_scan_matrices_kernel(const uint8_t *codes, ptrdiff_t block, int32_t states, int32_t shift,
+// `ahead` as in `mk_scan_run`.
+typedef void mk_scan_matrices_kernel(const uint8_t *codes, ptrdiff_t block, int32_t states, int32_t shift, int32_t ahead,
                                      int32_t count, uint32_t *matrices, ptrdiff_t pitch);
 mk_scan_matrices_kernel mk_scan_matrices_avx2;
 mk_scan_matrices_kernel mk_scan_matrices_avx512vnni;
 mk_scan_matrices_kernel mk_scan_matrices_neon;
 
-typedef void mk_scan_finish_kernel(const mk_scan_run *run, const mk_scan_group *group, const int32_t *read_out);
+typedef void mk_scan_finish_kernel(const mk_scan_run *run, const mk_scan_group *group, const int32_t *read_out,
+                                   uint8_t *codes);
 mk_scan_finish_kernel mk_scan_finish_avx2;
 mk_scan_finish_kernel mk_scan_finish_avx512vnni;
 mk_scan_finish_kernel mk_scan_finish_neon;

@@ -16,14 +16,14 @@ extension Scan {
             #if arch(x86_64)
                 case .avx2:
                     unsafe mk_scan_matrices_avx2(
-                        codes, block, Int32(states), readOutShift, Int32(count), words, matricesPitch)
+                        codes, block, Int32(states), readOutShift, ahead, Int32(count), words, matricesPitch)
                 case .avx512vnni:
                     unsafe mk_scan_matrices_avx512vnni(
-                        codes, block, Int32(states), readOutShift, Int32(count), words, matricesPitch)
+                        codes, block, Int32(states), readOutShift, ahead, Int32(count), words, matricesPitch)
             #elseif arch(arm64)
                 case .neon, .dotprod, .i8mm:
                     unsafe mk_scan_matrices_neon(
-                        codes, block, Int32(states), readOutShift, Int32(count), words, matricesPitch)
+                        codes, block, Int32(states), readOutShift, ahead, Int32(count), words, matricesPitch)
             #endif
             }
         }
@@ -39,7 +39,6 @@ extension Scan {
             let c = UInt32(truncatingIfNeeded: (code &+ half) >> readOutShift)
             unsafe words[n] = b | b << 16
             unsafe words[2 * pairs + n] = c << 16
-            unsafe words[4 * pairs + n] = c & 0xFFFF
         }
     }
 
@@ -61,6 +60,7 @@ extension Scan {
         forEachRun(layouts, tokens) { row, x, count, index in
             let run = unsafe rows(buffers, layouts, group, row, x, count)
             let (steps, injections) = unsafe (chunk.steps + index * Self.group, chunk.injections + index * Self.group)
+            let codes = unsafe chunk.codes + index * ScanChunk.codesBytes
             let (constants, softplus) = unsafe (
                 constants(buffers, group), buffers.table.assumingMemoryBound(to: UInt32.self)
             )
@@ -69,16 +69,16 @@ extension Scan {
             #if arch(x86_64)
                 case .avx2:
                     unsafe withUnsafePointer(to: run) {
-                        unsafe mk_scan_prepare_avx2($0, constants, softplus, steps, injections)
+                        unsafe mk_scan_prepare_avx2($0, constants, softplus, codes, steps, injections)
                     }
                 case .avx512vnni:
                     unsafe withUnsafePointer(to: run) {
-                        unsafe mk_scan_prepare_avx512vnni($0, constants, softplus, steps, injections)
+                        unsafe mk_scan_prepare_avx512vnni($0, constants, softplus, codes, steps, injections)
                     }
             #elseif arch(arm64)
                 case .neon, .dotprod, .i8mm:
                     unsafe withUnsafePointer(to: run) {
-                        unsafe mk_scan_prepare_neon($0, constants, softplus, steps, injections)
+                        unsafe mk_scan_prepare_neon($0, constants, softplus, codes, steps, injections)
                     }
             #endif
             }
@@ -111,8 +111,11 @@ extension Scan {
             x_block: layouts.x.blockStride, step_block: layouts.step.blockStride,
             output_block: layouts.output.blockStride, count: Int32(count),
             channels: Int32(min(Self.group, channels - first)), zero_point: Int32(inputZeroPoint),
-            ahead: Int32(isReversed ? -4 * Self.chunk : 4 * Self.chunk))
+            ahead: ahead)
     }
+
+    /// Bytes from a token to the one that the next chunk reads in its place.
+    private var ahead: Int32 { Int32(isReversed ? -4 * Self.chunk : 4 * Self.chunk) }
 
     private func preparePortable(
         _ run: mk_scan_run, _ constants: UnsafePointer<mk_scan_group>, _ softplus: UnsafePointer<UInt32>,
@@ -186,7 +189,7 @@ extension Scan {
                 let halves = unsafe run.injections[t * Self.group + c]
                 let injection =
                     Int64(Int16(truncatingIfNeeded: halves)) &+ Int64(Int16(truncatingIfNeeded: halves >> 16))
-                var (upper, lower) = (Int32(0), Int32(0))
+                var sum = Int32(0)
                 for n in 0..<(2 * pairs) {
                     let rate = unsafe UInt16(
                         truncatingIfNeeded: run.rates[(n >> 1) * Self.group + c] >> (n & 1 == 0 ? 0 : 16))
@@ -196,12 +199,10 @@ extension Scan {
                     let kept = unsafe g.pointee &+ 2 &* ((g.pointee >> 16) &* weight)
                     let b = unsafe Int64(Int16(truncatingIfNeeded: words[0]))
                     unsafe g.pointee = Int32(clamping: Int64(kept) &+ injection &* b)
-                    let value = unsafe g.pointee
-                    let matrix = unsafe Int32(Int16(truncatingIfNeeded: words[4 * pairs]))
-                    upper &+= matrix &* (value >> 16)
-                    lower &+= matrix &* Int32(Int16(truncatingIfNeeded: value ^ 0x8000))
+                    let matrix = unsafe Int32(bitPattern: words[2 * pairs]) >> 16
+                    unsafe sum &+= matrix &* (g.pointee >> 16)
                 }
-                unsafe run.read_out[t * Self.group + c] = upper << 1 &+ lower >> 15
+                unsafe run.read_out[t * Self.group + c] = sum
             }
         }
     }
@@ -214,21 +215,22 @@ extension Scan {
         forEachRun(layouts, tokens) { row, x, count, index in
             let run = unsafe rows(buffers, layouts, group, row, x, count)
             let (readOut, constants) = unsafe (chunk.readOut + index * Self.group, constants(buffers, group))
+            let codes = unsafe chunk.codes + index * ScanChunk.codesBytes
             switch isa {
             case .portable: unsafe finishPortable(run, constants, readOut)
             #if arch(x86_64)
                 case .avx2:
                     unsafe withUnsafePointer(to: run) {
-                        unsafe mk_scan_finish_avx2($0, constants, readOut)
+                        unsafe mk_scan_finish_avx2($0, constants, readOut, codes)
                     }
                 case .avx512vnni:
                     unsafe withUnsafePointer(to: run) {
-                        unsafe mk_scan_finish_avx512vnni($0, constants, readOut)
+                        unsafe mk_scan_finish_avx512vnni($0, constants, readOut, codes)
                     }
             #elseif arch(arm64)
                 case .neon, .dotprod, .i8mm:
                     unsafe withUnsafePointer(to: run) {
-                        unsafe mk_scan_finish_neon($0, constants, readOut)
+                        unsafe mk_scan_finish_neon($0, constants, readOut, codes)
                     }
             #endif
             }

@@ -8,7 +8,7 @@ import COps
 ///     g = g + 2 · (g >> 16) · Exponent.weight(Δ, alpha, e)        decay of the upper half; the lower half is kept
 ///     g = clampToInt32(g + j · b)                                 b: 16-bit code
 ///     h = g - 2^15                                                so that g >> 16 is h / 2^16 rounded
-///     y = clampToInt16((q·m1 + 2^15·x·m2 + 2^(n-1)) >> n)         q = 2·Σ c·(g >> 16) + (Σ c·low16(h)) >> 15
+///     y = clampToInt16((q·m1 + 2^15·x·m2 + 2^(n-1)) >> n)         q = Σ c·(g >> 16)
 ///
 /// where c is the 16-bit code without its last `readOutShift` bits, rounded, so that the sums over the states stay in 32 bits.
 /// r, k, e, m1, m2 and n are constants of the channel. What the decay rounds away stays in the lower half of g, so that the error
@@ -36,8 +36,8 @@ public struct Scan: Equatable, Sendable {
         self.inputZeroPoint = inputZeroPoint
     }
 
-    /// Σ|c| ≤ 2^14 for any codes: with |g >> 16| ≤ 2^15 the sums stay at 2^29 and |q| below 2^31.
-    public var readOutShift: Int32 { states == 1 ? 1 : Int32(1 + Int.bitWidth - (states - 1).leadingZeroBitCount) }
+    /// Σ|c| ≤ 2^15 for any codes: with |g >> 16| ≤ 2^15 no sum leaves 2^30.
+    public var readOutShift: Int32 { states <= 2 ? 1 : Int32(Int.bitWidth - (states - 1).leadingZeroBitCount) }
     public var groups: Int { (channels + Self.group - 1) / Self.group }
     /// States are computed two by two; a last odd one has a partner whose rate and matrices are 0.
     var pairs: Int { (states + 1) / 2 }
@@ -50,9 +50,9 @@ public struct Scan: Equatable, Sendable {
     /// Int32 `[group][2 · pairs][channel]`.
     public var stateBytes: Int { groups * 2 * pairs * Self.group * 4 }
     /// What one thread needs for a chunk.
-    public var chunkBytes: Int { Self.chunk * (3 * Self.group + matricesPitch) * 4 }
-    /// Words of a token's matrices: three for each state, in whole vectors.
-    var matricesPitch: Int { (6 * pairs + 15) & ~15 }
+    public var chunkBytes: Int { Self.chunk * ((3 * Self.group + matricesPitch) * 4 + ScanChunk.codesBytes) }
+    /// Words of a token's matrices: two for each state, in whole vectors.
+    var matricesPitch: Int { (4 * pairs + 15) & ~15 }
     /// States, then one chunk for each thread.
     public func scratchBytes(threads: Int) -> Int { stateBytes + threads * chunkBytes }
 
@@ -121,10 +121,15 @@ public struct Scan: Equatable, Sendable {
 /// What one thread keeps of a chunk of tokens: Δ twice in a word, j as two halves in a word, what is read out of the states
 /// (all `[token][channel of the group]`), and the matrices as the words that the products need.
 @unsafe struct ScanChunk {
+    /// Of a token, for the kernels that change planes to channels and back.
+    static let codesBytes = 64
+
     let steps: UnsafeMutablePointer<UInt32>
     let injections: UnsafeMutablePointer<UInt32>
     let readOut: UnsafeMutablePointer<Int32>
-    /// `[token]`: (b, b) of every state, then (0, c), then (c, 0), as (lower, upper) half.
+    /// `[token]`: sixteen steps or outputs (i16), then sixteen x (u8).
+    let codes: UnsafeMutablePointer<UInt8>
+    /// `[token]`: (b, b) of every state, then (0, c), as (lower, upper) half.
     let matrices: UnsafeMutablePointer<UInt32>
 
     init(_ base: UnsafeMutableRawPointer, pairs: Int) {
@@ -132,6 +137,7 @@ public struct Scan: Equatable, Sendable {
         unsafe steps = base.assumingMemoryBound(to: UInt32.self)
         unsafe injections = steps + words
         unsafe readOut = (base + 8 * words).assumingMemoryBound(to: Int32.self)
-        unsafe matrices = steps + 3 * words
+        unsafe codes = (base + 12 * words).assumingMemoryBound(to: UInt8.self)
+        unsafe matrices = steps + 4 * words
     }
 }
