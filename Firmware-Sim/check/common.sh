@@ -25,7 +25,7 @@ emulate() {
     eval "$(sed -n "s/^\(EMULATOR\|NS_PER_INSTRUCTION_LOG2\)=\(.*\)/\1='\2'/p" "boards/$board.board")"
     for a in "$@"; do arguments="$arguments,arg=${a//,/,,}"; done
     local status=0
-    timeout 300 $EMULATOR -nographic -monitor none -serial none -icount "shift=$NS_PER_INSTRUCTION_LOG2,sleep=off" \
+    timeout 300 $EMULATOR -nographic -nic none -monitor none -serial none -icount "shift=$NS_PER_INSTRUCTION_LOG2,sleep=off" \
         -semihosting-config "enable=on,target=native$arguments" -kernel "$BUILD/$image.elf" \
         -device "loader,file=models/$model.mkq,addr=0x$(symbol "$image" _flash_start),force-raw=on" \
         -device "loader,file=models/$model.raw,addr=0x$(symbol "$image" _scanner_start),force-raw=on" || status=$?

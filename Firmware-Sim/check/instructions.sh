@@ -2,7 +2,7 @@
 # Instructions that every kernel executes in each ARM instruction set, and those of the innermost loop of the convolution.
 source "$(dirname "$0")/common.sh"
 echo "instructions per 16 multiply-adds (conv3d, requantization and all) or per value of the output (others)"
-qemu-system-aarch64 -M virt -cpu max -m 64 -nographic -monitor none -serial none -icount shift=0 \
+qemu-system-aarch64 -M virt -cpu max -m 64 -nographic -nic none -monitor none -serial none -icount shift=0 \
     -semihosting-config enable=on,target=native -kernel "$BUILD/kernel-count.elf" |
     awk '{ printf "%-18s", $1; for (i = 3; i <= NF; i += 2) printf "  %s %8s", $(i - 1), $i; print "" }'
 # The loop over input blocks with three taps of 12 channels by 2 vectors.
