@@ -5,6 +5,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from importlib import metadata
 from pathlib import Path
@@ -46,17 +47,18 @@ def run(*command, **options):
 
 
 def measured(command, **environment):
-    """Wall seconds, peak resident MiB and standard output of one process; None in place of seconds if it died."""
-    start = time.perf_counter()
-    child = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                             env={**os.environ, **environment})
-    out = child.stdout.read()
-    error = child.stderr.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    seconds = time.perf_counter() - start
-    if status:
-        return {"seconds": None, "peak": usage.ru_maxrss / 1024, "output": out, "error": error.strip()[-400:], "status": status}
-    return {"seconds": seconds, "peak": usage.ru_maxrss / 1024, "output": out}
+    """Wall seconds (None if it failed), peak resident MiB, standard output and the end of the messages of one process."""
+    with tempfile.TemporaryFile("w+") as messages:
+        start = time.perf_counter()
+        child = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=messages, text=True,
+                                 env={**os.environ, **environment})
+        output = child.stdout.read()
+        _, status, usage = os.wait4(child.pid, 0)
+        seconds = time.perf_counter() - start
+        messages.seek(0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        return {"seconds": None if status else seconds, "peak": usage.ru_maxrss / 1024, "output": output, "status": child.returncode,
+                "error": messages.read()[-400:].strip()}
 
 
 def median(rows, key):

@@ -1,4 +1,7 @@
-"""Reading, normalizing and writing NIfTI volumes for the peers: axes as stored, X first. NumPy and nibabel only."""
+"""Reading, normalizing and writing NIfTI volumes for the peers: axes as stored, X first. NumPy and nibabel only.
+
+    python volumes.py IMAGE OUTPUT X Y Z       its central part; a side longer than the image's repeats the image
+"""
 import sys
 
 import nibabel
@@ -39,3 +42,16 @@ def scores(reference, found):
             "worst": dice[worst], "worst_label": worst, "worst_voxels": int(both.sum(1)[worst]),
             "smallest": dice[small], "smallest_label": small, "smallest_voxels": int(both.sum(1)[small]),
             "below_0.97": {label: round(value, 4) for label, value in dice.items() if value < 0.97}, "per_label": dice}
+
+
+def cut(path, output, *sides):
+    image = nibabel.load(path)
+    data = np.asarray(image.dataobj)
+    for axis, side in enumerate(map(int, sides)):
+        start = max(0, (data.shape[axis] - side) // 2)
+        data = np.take(data, np.arange(start, start + side), axis, mode="wrap")
+    nibabel.save(nibabel.Nifti1Image(data, image.affine), output)
+
+
+if __name__ == "__main__":
+    cut(*sys.argv[1:])
