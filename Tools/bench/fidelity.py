@@ -43,7 +43,7 @@ def labels(kind, model, head):
         return labels_of(output)
     if model not in MESHNETS:
         return ABSENT
-    run(sys.executable, BENCH / "quantized.py", kind, model)
+    run(sys.executable, BENCH / "peer_models.py", kind, model)
     done = peer(kind, model, HEADS[head], output)
     return labels_of(output) if done["seconds"] else f"ended with status {done['status']} at {done['peak'] / 1024:.1f} GiB"
 

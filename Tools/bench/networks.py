@@ -1,6 +1,6 @@
 """Whole networks, file to file: ours against peers, wall time and peak memory of one process each.
 
-    python networks.py [--models NAME,...] [--threads 1,2] [--peers openvino,onnxruntime,torch] [--rounds 3]
+    python networks.py [--models NAME,...] [--threads 1,2] [--peers openvino,onnxruntime,torch,ncnn] [--rounds 3]
 
 In every round ours (8 bits; 8 and 16 bits as in ours.py; 8 bits within MEMORY) and the peer run one after the other, so that a drift of the
 machine's speed meets both; figures are medians, ratios of what ran together. A peer's process reads NIfTI, normalizes, compiles, infers,
@@ -16,7 +16,7 @@ from ours import model_file
 
 # The least that each network's plan for 256^3 needs, rounded up, and not much slower than the fastest plan.
 MEMORY = {"model5_gw_ae": "64MiB", "mindgrab": "320MiB", "model21_104class": "176MiB"}
-PEERS = {"openvino": "OpenVINO int8", "onnxruntime": "ONNX Runtime int8", "torch": "PyTorch fp32"}
+PEERS = {"openvino": "OpenVINO int8", "onnxruntime": "ONNX Runtime int8", "torch": "PyTorch fp32", "ncnn": "ncnn fp32"}
 OURS = {"int8": "8 bits", "mixed": "8 and 16 bits", "small": "8 bits, less memory"}
 
 
@@ -28,9 +28,11 @@ def ours(model, threads):
 
 
 def compare(model, threads, peer, rounds):
-    """Samples of every one of ours and of the peer; why there are none, if the peer died."""
+    """Samples of every one of ours and of the peer; why there are none."""
+    if peer == "ncnn" and model != "model5_gw_ae":
+        return {"absent": "not run: 3D convolution is a plain loop, no volume norm"}
     if peer != "torch":
-        run(sys.executable, BENCH / "quantized.py", peer, model)
+        run(sys.executable, BENCH / "peer_models.py", peer, model)
     commands = dict(ours(model, threads))
     commands["peer"] = [sys.executable, BENCH / "segment_peer.py", peer, model, T1, CACHE / "speed-peer.nii.gz", threads]
     samples = {name: [] for name in commands}
@@ -38,7 +40,7 @@ def compare(model, threads, peer, rounds):
         for name, command in commands.items():
             done = measured(command)
             if done["seconds"] is None and name == "peer":
-                return {"died": f"ended with status {done['status']} at {done['peak'] / 1024:.1f} GiB"}
+                return {"absent": f"ended with status {done['status']} at {done['peak'] / 1024:.1f} GiB"}
             if done["seconds"] is None:
                 sys.exit(f"{model}, {name}: {done['error']}")
             sample = {"seconds": done["seconds"], "peak": done["peak"]}
@@ -51,8 +53,8 @@ def compare(model, threads, peer, rounds):
 
 def rows(model, threads, peer, samples):
     head = [model, threads, PEERS[peer]]
-    if "died" in samples:
-        return [[*head, samples["died"], *[""] * 8]]
+    if "absent" in samples:
+        return [[*head, samples["absent"], *[""] * 8]]
     theirs = samples["peer"]
     seconds, warm, peak = (median(theirs, key) for key in ("seconds", "warm", "peak"))
     found = []

@@ -68,6 +68,22 @@ def onnx_file(name):
     return path
 
 
+def ncnn_file(name):
+    """Float network of ncnn (`.param`, with its `.bin`) for a MeshNet of convolutions and ReLU."""
+    net, path = MeshNet(name), CACHE / f"{name}.param"
+    lines, weights = ["Input volume 0 1 volume"], []
+    for index, conv in enumerate(net.layers):
+        source, target = f"b{index - 1}" if index else "volume", f"b{index}" if index + 1 < len(net.layers) else "scores"
+        # Outputs, kernel, dilation, stride, padding, bias, weights, ReLU.
+        lines.append(f"Convolution3D c{index} 1 1 {source} {target} 0={conv.out_channels} 1={conv.kernel_size[0]} "
+                     f"2={conv.dilation[0]} 3=1 4={conv.padding[0]} 5=1 6={conv.weight.numel()} 9={int(target != 'scores')}")
+        weights += [bytes(4), conv.weight.numpy().tobytes(), conv.bias.numpy().tobytes()]
+    CACHE.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(["7767517", f"{len(lines)} {len(lines)}", *lines]) + "\n")
+    path.with_suffix(".bin").write_bytes(b"".join(weights))
+    return path
+
+
 def _tensors(path):
     data = path.read_bytes()
     if data[8:9] == b"{":

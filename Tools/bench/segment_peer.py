@@ -1,7 +1,7 @@
 """A whole segmentation by a peer in one process, as a short script of its user would do it: read NIfTI, normalize, infer, argmax, write
 labels. Prints the seconds of every step as JSON.
 
-    python segment_peer.py openvino|openvino-f32|onnxruntime|torch|torch-slabs MODEL IMAGE OUTPUT [THREADS]
+    python segment_peer.py openvino|openvino-f32|onnxruntime|ncnn|torch|torch-slabs MODEL IMAGE OUTPUT [THREADS]
 
 torch-slabs makes the scores of a few planes at a time: the same labels in less memory, for references.
 """
@@ -60,8 +60,24 @@ def pytorch(slabs=False):
     return load
 
 
+def ncnn_network():
+    def load(_):
+        net = ncnn.Net()
+        net.opt.num_threads, net.opt.use_fp16_storage = threads, False
+        net.load_param(str(CACHE / f"{model}.param"))
+        net.load_model(str(CACHE / f"{model}.bin"))
+
+        def infer(x):
+            extractor = net.create_extractor()
+            extractor.input("volume", ncnn.Mat(x[0]))
+            return np.array(extractor.extract("scores")[1]).argmax(0)
+        return infer
+    import ncnn
+    return load
+
+
 load = {"openvino": lambda: openvino(CACHE / f"{model}-nncf.xml"), "openvino-f32": lambda: openvino(CACHE / f"{model}.onnx"),
-        "onnxruntime": onnxruntime, "torch": pytorch, "torch-slabs": lambda: pytorch(slabs=True)}[runtime]()
+        "onnxruntime": onnxruntime, "ncnn": ncnn_network, "torch": pytorch, "torch-slabs": lambda: pytorch(slabs=True)}[runtime]()
 steps = [("import", time.perf_counter())]
 header, volume = read(image)
 steps.append(("read", time.perf_counter()))

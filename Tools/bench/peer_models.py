@@ -1,12 +1,12 @@
-"""int8 models of the peers, made the way their manuals say, from one calibration volume; kept outside the repository.
+"""Models of the peers: int8, made the way their manuals say from one calibration volume, or float for ncnn; outside the repository.
 
-    python quantized.py openvino|onnxruntime MODEL     (prints the path; a process of its own, because it takes memory)
+    python peer_models.py openvino|onnxruntime|ncnn MODEL     (prints the path; a process of its own, because it takes memory)
 """
 import logging
 import sys
 
 from common import CACHE, T1
-from published import onnx_file
+from published import ncnn_file, onnx_file
 from volumes import read
 
 CROP = 128
@@ -48,4 +48,4 @@ def onnxruntime_file(name):
 
 if __name__ == "__main__":
     logging.disable(logging.WARNING)
-    print({"openvino": openvino_file, "onnxruntime": onnxruntime_file}[sys.argv[1]](sys.argv[2]))
+    print({"openvino": openvino_file, "onnxruntime": onnxruntime_file, "ncnn": ncnn_file}[sys.argv[1]](sys.argv[2]))
