@@ -42,7 +42,7 @@ def piece(image, name, *sides):
 
 
 def window(rounds, _):
-    model, image = model_file("kmamba-nano"), piece(T1, "t1-64.nii.gz", 64, 64, 64)
+    model, image = model_file("kmamba-nano"), piece(T1, "window-64.nii.gz", 64, 64, 64)
     pairs = [(segment(model, [image])["seconds"], python(BENCH / "kmamba_peer.py", "window", NANO)["output"]) for _ in range(rounds)]
     mine = statistics.median(first for first, _ in pairs)
     theirs = statistics.median(json.loads(second.splitlines()[-1])["torch"] for _, second in pairs)
@@ -53,7 +53,7 @@ def phantom(rounds, planes):
     folder = CACHE / "phantom"
     if not folder.exists():
         python(ROOT / "Tools/train/make_phantom.py", "--data", DATA, "--output", folder)
-    images = [piece(folder / f"{name}.nii.gz", f"{name}-{planes}.nii.gz", 240, 240, planes) for name in CHANNELS]
+    images = [piece(folder / f"{name}.nii.gz", f"phantom-{name}-{planes}.nii.gz", 240, 240, planes) for name in CHANNELS]
     model = convert(*source("kmamba-tumour"), [folder / f"{name}.nii.gz" for name in CHANNELS])
     inputs = [part for name, image in zip(CHANNELS, images) for part in ("-i", f"{name}={image}")]
     pairs = [(segment(model, inputs), python(ROOT / "Tools/train/segment_float.py", TUMOUR, CACHE / "speed-peer.nii.gz", *images))
@@ -68,7 +68,7 @@ def convolutions(rounds, _):
     python(BENCH / "kmamba_peer.py", "export", NANO, graph)
     settings = json.loads((NANO / "model.json").read_text())["mkedge"]
     config.write_text(json.dumps({"architecture": "onnx", "mkedge": settings}))
-    model, image = convert(graph, config, [T1]), piece(T1, "t1-128.nii.gz", 128, 128, 128)
+    model, image = convert(graph, config, [T1]), piece(T1, "window-128.nii.gz", 128, 128, 128)
     pairs = [(segment(model, [image])["seconds"], json.loads(python(BENCH / "kmamba_peer.py", "peers", graph)["output"].splitlines()[-1]))
              for _ in range(rounds)]
     mine = statistics.median(first for first, _ in pairs) / WINDOWS

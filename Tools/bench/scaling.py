@@ -44,7 +44,8 @@ def exponent(points):
     """Slope of log(y) over log(x), least squares."""
     x, y = [math.log(a) for a, _ in points], [math.log(b) for _, b in points]
     mx, my = sum(x) / len(x), sum(y) / len(y)
-    return sum((a - mx) * (b - my) for a, b in zip(x, y)) / sum((a - mx) ** 2 for a in x)
+    slope = sum((a - mx) * (b - my) for a, b in zip(x, y)) / sum((a - mx) ** 2 for a in x)
+    return round(slope, 2) + 0.0
 
 
 def measure(rounds):
