@@ -25,8 +25,8 @@ budget: deps     ## the memory that is promised, model by model, and what runs u
 demo: build      ## converts the brain-mask network, segments a real head, scores and draws it
 	Tools/demo.sh $(BIN) out
 
-bench: build     ## speed against the instruction limit and against peers (Tools/bench/README.md)
-	Tools/bench/run.sh
+bench: deps      ## speed against the instruction limit and peers; WHAT=long adds whole networks and fidelity (Tools/bench/README.md)
+	Tools/bench/run.sh $(WHAT)
 
 lint:            ## style
 	$(SWIFT) format lint --recursive --parallel Sources Tests Package.swift

@@ -111,9 +111,10 @@ extension RunPlan {
 
         private func tensorBuffers() -> [PlannedBuffer] {
             let inPlace = RunPlan.inPlaceTargets(file, layouts)
+            let lives = lifetimes(inPlace)
             var result: [PlannedBuffer] = []
             for tensor in 0..<file.tensorCount where inPlace[tensor] == nil {
-                guard file.tensor(tensor).storage != .labels, let life = lifetime(tensor, inPlace) else { continue }
+                guard file.tensor(tensor).storage != .labels, let life = lives[tensor] else { continue }
                 if let streaming, let block = blocks.first(where: { $0.isInner(tensor, file) }) {
                     // Ops of a block run in their order in every chunk, so that lives within the block hold.
                     result.append(
@@ -177,20 +178,27 @@ extension RunPlan {
             return result
         }
 
-        /// Steps during which the buffer of `tensor` (and of those that reuse it) holds data; nil when it never does.
-        private func lifetime(_ tensor: Int, _ inPlace: [Int?]) -> ClosedRange<Int>? {
-            var first = tensor == Int(file.record.inputTensor) ? 0 : Int.max
-            var last = -1
-            for member in 0..<file.tensorCount where member == tensor || inPlace[member] == tensor {
-                last = max(last, min(RunPlan.lastUse(of: member, file), tail))
-                for index in 0..<file.opCount where Int(file.op(index).output) == member && index < max(tail, 1) + 1 {
-                    // The score tensor of a fused head exists row by row only.
-                    if index >= tail && tail < file.opCount - 1 { continue }
-                    first = min(first, index)
-                    last = max(last, index)
+        /// For every tensor, the steps during which its buffer holds data, for itself or for those that reuse it; nil
+        /// when it never does. One pass over the ops, because every plan that is tried asks.
+        private func lifetimes(_ inPlace: [Int?]) -> [ClosedRange<Int>?] {
+            var first = [Int](repeating: Int.max, count: file.tensorCount)
+            var last = [Int](repeating: -1, count: file.tensorCount)
+            first[Int(file.record.inputTensor)] = 0
+            for index in 0..<file.opCount {
+                let op = file.op(index)
+                for i in 0..<Int(op.operandCount) {
+                    let input = file.operand(op, i)
+                    let owner = inPlace[input] ?? input
+                    last[owner] = max(last[owner], min(index, tail))
                 }
+                // The score tensor of a fused head exists row by row only.
+                let isFused = index >= tail && tail < file.opCount - 1
+                guard index < max(tail, 1) + 1, !isFused else { continue }
+                let owner = inPlace[Int(op.output)] ?? Int(op.output)
+                first[owner] = min(first[owner], index)
+                last[owner] = max(last[owner], index)
             }
-            return first <= last ? first...last : nil
+            return first.indices.map { first[$0] <= last[$0] ? first[$0]...last[$0] : nil }
         }
     }
 

@@ -1,10 +1,10 @@
-"""Selective scan and KAN layer of this runtime beside PyTorch fp32 and C, one thread; Markdown on standard output.
+"""Selective scan and KAN layer of this runtime beside PyTorch fp32 and C, one thread. Markdown on standard output and in
+out/bench.
 
     python tokens.py PATH_TO_tokenbench [ROUNDS]
 """
 import json
 import os
-import subprocess
 import sys
 import time
 
@@ -12,6 +12,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 import torch.nn.functional as F
+
+import common
 
 TOKENS, CHANNELS, STATES, GRID, ORDER = 32768, 64, 16, 5, 3
 
@@ -63,21 +65,20 @@ def main():
     torch.set_num_threads(1)
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 9
     peers = {"scan": best(scan(), 2), "kan": best(kan(), rounds)}
-    ours = json.loads(subprocess.run([sys.argv[1], str(rounds)], capture_output=True, text=True, check=True).stdout)
-    print(f"isa: {ours['isa']}\n")
-    print(f"| selective scan, {CHANNELS} channels, {STATES} states, {TOKENS} tokens | ms | G updates/s | ours is faster by |")
-    print("|---|---|---|---|")
+    ours = json.loads(common.run(sys.argv[1], rounds))
     rows = [("ours, int16 and int32, with softplus and both layouts", ours["scan_ms"]),
             ("C, AVX-512 fp32, chunks of 128 tokens", ours["scan_avx512_f32_ms"]),
             ("C, AVX-512 fp32, whole sequence", ours["scan_avx512_f32_whole_ms"]),
             ("C, `expf`", ours["scan_plain_f32_ms"]), (f"PyTorch {torch.__version__} fp32, reference", peers["scan"])]
-    for name, ms in rows:
-        if ms > 0:
-            print(f"| {name} | {ms:.1f} | {ours['state_updates'] / ms / 1e6:.2f} | {ms / ours['scan_ms']:.2f} |")
-    print(f"\n| KAN layer, {CHANNELS} to {CHANNELS}, {TOKENS} tokens | ms | G edges/s | ours is faster by |")
-    print("|---|---|---|---|")
-    for name, ms in (("ours, int8", ours["kan_ms"]), (f"efficient-kan style, PyTorch {torch.__version__} fp32", peers["kan"])):
-        print(f"| {name} | {ms:.1f} | {ours['kan_edges'] / ms / 1e6:.2f} | {ms / ours['kan_ms']:.1f} |")
+    scans = [[name, f"{ms:.1f}", f"{ours['state_updates'] / ms / 1e6:.2f}", f"{ms / ours['scan_ms']:.2f}"] for name, ms in rows if ms > 0]
+    rows = [("ours, int8", ours["kan_ms"]), (f"efficient-kan style, PyTorch {torch.__version__} fp32", peers["kan"])]
+    kans = [[name, f"{ms:.1f}", f"{ours['kan_edges'] / ms / 1e6:.2f}", f"{ms / ours['kan_ms']:.1f}"] for name, ms in rows]
+    scan_title = f"selective scan, {CHANNELS} channels, {STATES} states, {TOKENS} tokens"
+    text = "\n\n".join([f"{common.machine()}; {ours['isa']}, one thread",
+                        common.table([scan_title, "ms", "G updates/s", "ours is faster by"], scans),
+                        common.table([f"KAN layer, {CHANNELS} to {CHANNELS}, {TOKENS} tokens", "ms", "G edges/s", "ours is faster by"], kans)])
+    print(text)
+    common.save("tokens", text, {"ours": ours, "torch_ms": peers})
 
 
 main()

@@ -12,17 +12,7 @@ import torch
 
 from kmamba.export import load_model
 from kmamba.predict import predict
-
-
-def normalized(image, rule):
-    """float32 [X, Y, Z]; `rule` as in model.json."""
-    data = np.asarray(image.dataobj, dtype=np.float64)
-    if rule["kind"] == "zscore-nonzero":
-        inside = data != 0
-        scaled = np.where(inside, (data - data[inside].mean()) / data[inside].std(), 0)
-        return np.clip(scaled, -rule["clip"], rule["clip"]).astype(np.float32)
-    low, high = np.quantile(data, [rule["low"], rule["high"]])
-    return np.clip((data - low) / (high - low + rule["epsilon"]), 0, 1).astype(np.float32)
+from normalization import normalized
 
 
 def main():
@@ -31,7 +21,7 @@ def main():
         rules = json.load(file)["mkedge"]
     net = load_model(folder)
     images = [nibabel.as_closest_canonical(nibabel.load(path)) for path in paths]
-    volume = np.stack([normalized(image, rules["normalization"]) for image in images])
+    volume = np.stack([normalized(image.dataobj, rules["normalization"]) for image in images])
     size = volume.shape[1:]
     # A side shorter than the patch is padded evenly with zeros, as the runtime does.
     wider = [max(0, p - n) for p, n in zip(net.config.patch, size)]

@@ -6,8 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from .config import load_config
 from .model import KMamba3D
-
-QUANTILE = {"kind": "quantile", "low": 0.02, "high": 0.98, "epsilon": 0.001}
+from normalization import QUANTILE
 
 
 def labels_block(classes, labels):

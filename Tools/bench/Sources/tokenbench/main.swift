@@ -1,7 +1,7 @@
-// Selective scan (64 channels, 16 states, 32,768 tokens) and KAN layer (64 to 64, 32,768 tokens) of this runtime, one thread, beside
+// Selective scan (64 channels, 16 states) and KAN layer (64 to 64) of this runtime on SIDE^3 tokens (32^3 = 32,768), one thread, beside
 // float32 in C. Everything alternates; figures are the best of the rounds.
 //
-//     tokenbench [ROUNDS] > tokens.json
+//     tokenbench [ROUNDS [SIDE]] > tokens.json
 import COps
 import CPeers
 import Glibc
@@ -21,7 +21,7 @@ func timed(_ body: () -> Void) -> Double {
 
 let rounds = CommandLine.arguments.count > 1 ? Int(CommandLine.arguments[1]) ?? 9 : 9
 let (channels, states) = (64, 16)
-let extent = Extent(cube: 32)
+let extent = Extent(cube: CommandLine.arguments.count > 2 ? Int(CommandLine.arguments[2]) ?? 32 : 32)
 let tokens = extent.voxels
 var generator = SystemRandomNumberGenerator()
 

@@ -1,13 +1,12 @@
 """conv3d int8 of OpenVINO and ONNX Runtime beside ours, one thread, interleaved: our program is called between the peers, so
 that a drift of the machine's speed meets all of them. Every figure is the best round: neighbours only ever slow a round down.
-Prints a Markdown table.
+Prints a Markdown table; out/bench gets it, too, with the numbers and a plot.
 
-    python peers.py PATH_TO_convbench [ROUNDS]
+    python layers.py PATH_TO_convbench [ROUNDS]
 """
 import json
 import logging
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +19,8 @@ import onnxruntime as ort
 import openvino as ov
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+import common
 
 SHAPES = [(20, (64, 64, 64), 1), (32, (64, 64, 64), 1), (48, (64, 64, 64), 1), (64, (64, 64, 64), 1),
           (20, (64, 64, 64), 4), (20, (37, 54, 45), 1), (32, (37, 54, 45), 1), (48, (37, 54, 45), 1),
@@ -74,30 +75,60 @@ def seconds(run):
     return time.perf_counter() - start
 
 
-def main():
-    convbench, rounds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 9
-    print(f"OpenVINO {ov.__version__.split('-')[0]}, ONNX Runtime {ort.__version__}, one thread, GMAC/s (best of {rounds} rounds)\n")
-    print("| channels | size | dilation | limit | ours | of limit | OpenVINO int8 | ours / it | ONNX Runtime int8 | ours / it |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+def bandwidth():
+    """GB/s of a copy that no cache holds, read and written bytes counted."""
+    source = np.ones(2 ** 28, np.uint8)
+    target = np.zeros_like(source)
+    return max(2 * source.size / seconds(lambda: np.copyto(target, source)) / 1e9 for _ in range(5))
+
+
+def measure(convbench, rounds):
     for channels, size, dilation in SHAPES:
         with tempfile.TemporaryDirectory() as folder:
             peers = runners(folder, channels, size, dilation)
             work = LAYERS * 27 * channels * channels * np.prod(size) / 1e9
             for run in peers.values():
                 run()
-            ours, limits, theirs = [], [], {name: [] for name in peers}
+            row = {"channels": channels, "size": "×".join(map(str, reversed(size))), "dilation": dilation}
+            speeds = {name: [] for name in ("limit", "ours", *peers)}
             for _ in range(rounds):
-                text = subprocess.run([convbench, "5", str(channels), *map(str, size), str(dilation)],
-                                      capture_output=True, text=True, check=True).stdout
-                row = json.loads(text)["rows"][0]
-                ours.append(row["gmacs"])
-                limits.append(row["limit"])
+                ours = json.loads(common.run(convbench, 5, channels, *size, dilation))["rows"][0]
+                speeds["limit"].append(ours["limit"])
+                speeds["ours"].append(ours["gmacs"])
                 for name, run in peers.items():
-                    theirs[name].append(work / seconds(run))
-        mine, limit = max(ours), max(limits)
-        openvino, onnxruntime = (max(theirs[name]) for name in ("OpenVINO", "ONNX Runtime"))
-        print(f"| {channels} | {size[2]}×{size[1]}×{size[0]} | {dilation} | {limit:.0f} | {mine:.0f} | {mine / limit:.2f} | "
-              f"{openvino:.0f} | {mine / openvino:.2f} | {onnxruntime:.0f} | {mine / onnxruntime:.2f} |", flush=True)
+                    speeds[name].append(work / seconds(run))
+            yield row | {name: max(values) for name, values in speeds.items()}
+
+
+def plot(rows, path):
+    import matplotlib
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    figure, axis = pyplot.subplots(figsize=(9, 3.6), constrained_layout=True)
+    names = ("limit", "ours", "OpenVINO", "ONNX Runtime")
+    for index, name in enumerate(names):
+        axis.bar([x + 0.2 * index for x in range(len(rows))], [row[name] for row in rows], 0.2, label=name)
+    axis.set_xticks([x + 0.3 for x in range(len(rows))],
+                    [f"{row['channels']} channels\n{row['size']}" + (f"\ndilation {row['dilation']}" if row["dilation"] > 1 else "")
+                     for row in rows], fontsize=7)
+    axis.set(ylabel="GMAC/s", title="conv3d 3³, int8, one thread")
+    axis.legend(ncols=4, fontsize=8)
+    figure.savefig(path, dpi=80)
+
+
+def main():
+    convbench, rounds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 9
+    rows = list(measure(convbench, rounds))
+    cells = [[row["channels"], row["size"], row["dilation"], f"{row['limit']:.0f}", f"{row['ours']:.0f}",
+              f"{row['ours'] / row['limit']:.2f}", f"{row['OpenVINO']:.0f}", f"{row['ours'] / row['OpenVINO']:.2f}",
+              f"{row['ONNX Runtime']:.0f}", f"{row['ours'] / row['ONNX Runtime']:.2f}"] for row in rows]
+    copy = bandwidth()
+    text = (f"{common.machine()}; {common.versions('openvino', 'onnxruntime')}; one thread, GMAC/s, best of {rounds} rounds; memory copy "
+            f"{copy:.1f} GB/s\n\n" + common.table(["channels", "size", "dilation", "limit", "ours", "of limit", "OpenVINO int8", "ours / it",
+                                                  "ONNX Runtime int8", "ours / it"], cells))
+    print(text)
+    common.save("layers", text, {"copy_gb_s": copy, "rows": rows})
+    plot(rows, common.OUT / "layers.png")
 
 
 main()
