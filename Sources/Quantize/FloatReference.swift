@@ -1,0 +1,68 @@
+import GraphIR
+
+/// What the float network makes of the inputs on which layers are tuned, once for all conversions that are tried.
+public final class FloatReference {
+    let graph: FloatGraph
+    public let inputs: [FloatTensor]
+    let draw: VoxelDraw
+    private static let drawn = 32768
+    /// Output of each convolution at the drawn voxels: by node, `[voxel][channel]`, the inputs one after the other.
+    private(set) var targets: [Int: [Float]] = [:]
+    /// Every node's output at some of the drawn voxels of the first input, `[voxel][channel]`.
+    private var probes: [Int: [Float]] = [:]
+    private static let probed = 2048
+    /// Labels of the first input, on its grid.
+    public private(set) var labels: [UInt16] = []
+
+    /// - Parameters:
+    ///   - graph: with batch normalization folded.
+    ///   - report: fraction done, 0 ... 1.
+    public init(_ graph: FloatGraph, _ inputs: [FloatTensor], report: (Double) -> Void = { _ in }) {
+        self.graph = graph
+        self.inputs = inputs
+        draw = VoxelDraw(inputs, count: Self.drawn)
+        for (number, input) in inputs.enumerated() {
+            let found = Comparison.floatLabels(graph, input) { (index, tensor) in
+                report((Double(number) + Double(index) / Double(graph.nodes.count)) / Double(inputs.count))
+                if number == 0 { probes[index] = values(tensor, at: probedVoxels(tensor.size)) }
+                guard case .conv3d = graph.nodes[index].op else { return }
+                targets[index, default: []] += values(tensor, at: draw.voxels(of: number, in: tensor.size))
+            }
+            if number == 0 { labels = found }
+        }
+    }
+
+    private func values(_ tensor: FloatTensor, at voxels: [Int]) -> [Float] {
+        voxels.flatMap { voxel in (0..<tensor.channels).map { tensor.values[$0 * tensor.size.count + voxel] } }
+    }
+
+    private func probedVoxels(_ size: Size3) -> [Int] {
+        let voxels = draw.voxels(of: 0, in: size)
+        let step = max(1, voxels.count / Self.probed)
+        return stride(from: 0, to: voxels.count, by: step).map { voxels[$0] }
+    }
+
+    /// Runs a model on the first input.
+    /// - Returns: labels of both, and the mean over the layers of their signal to noise ratio at some voxels, in dB.
+    public func compare(_ model: LoweredModel, threads: Int) throws -> (labels: Comparison, meanSQNR: Double) {
+        var (sum, count) = (0.0, 0)
+        let network = try IntegerNetwork(model.bytes, threads: threads)
+        let labels = try network.run(inputs[0]) { op, view in
+            guard model.nodes[op] >= 0, let real = self.probes[model.nodes[op]] else { return }
+            let extent = view.layout.extent
+            var difference = LayerDifference(op: op, name: "")
+            var next = 0
+            for voxel in self.probedVoxels(Size3(depth: extent.depth, height: extent.height, width: extent.width)) {
+                for c in 0..<view.layout.channels {
+                    difference.add(real[next], view.real(c, voxel))
+                    next += 1
+                }
+            }
+            guard difference.sqnr.isFinite else { return }
+            (sum, count) = (sum + difference.sqnr, count + 1)
+        }
+        return (
+            Comparison(layers: [], floatLabels: self.labels, integerLabels: labels), sum / Double(max(1, count))
+        )
+    }
+}
