@@ -17,7 +17,10 @@ struct CodingChooser {
     /// The trunk and the scan: 16 bits with some room.
     static let wideHeadroom: Float = 2
 
-    init(graph: FloatGraph, calibration: Calibration, rule: RangeRule, requested: Set<ValueID> = [], equalizes: Bool = true) {
+    init(
+        graph: FloatGraph, calibration: Calibration, rule: RangeRule, requested: Set<ValueID> = [],
+        equalizes: Bool = true
+    ) {
         self.equalizes = equalizes
         self.requested = requested
         self.graph = graph
@@ -240,7 +243,9 @@ struct CodingChooser {
     /// What a homogeneous activation makes of a value that nothing else reads.
     private func homogeneousReader(_ value: ValueID) -> ValueID? {
         let readers = graph.consumers(of: value)
-        guard readers.count == 1, case .activation(let f) = graph.nodes[readers[0]].op, f.isHomogeneous else { return nil }
+        guard readers.count == 1, case .activation(let f) = graph.nodes[readers[0]].op, f.isHomogeneous else {
+            return nil
+        }
         return graph.nodes[readers[0]].output
     }
 

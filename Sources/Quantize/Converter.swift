@@ -6,7 +6,7 @@ import MKRuntime
 public struct Converter {
     public struct Options: Sendable {
         public var rule = RangeRule.mse
-        public var methods: Methods = [.equalization, .weightClipping, .biasCorrection, .weightCorrection, .adaptiveRounding]
+        public var methods: Methods = .everything
         public var wide = WideLayers.none
         public var threads = 1
 
@@ -41,8 +41,17 @@ public struct Converter {
     }
 
     /// What the float network says of the volumes or patches on which conversions are tuned.
-    public func reference(_ samples: [FloatTensor]) -> FloatReference {
-        FloatReference(graph, samples) { report(.reference, $0) }
+    /// - Parameters: as for `convert`.
+    public func reference(
+        _ samples: [FloatTensor], inputCoding: ValueCoding?, metadata: ModelBuilder
+    ) throws(QuantizeError) -> FloatReference {
+        // Where the labels are, a first conversion knows well enough, and much sooner than the float network.
+        let model = try convert(inputCoding: inputCoding, metadata: metadata, reference: nil)
+        let network = try? IntegerNetwork(model.bytes, threads: options.threads)
+        let labels = samples.compactMap { try? network?.run($0) }
+        return FloatReference(graph, samples, labels: labels.count == samples.count ? labels : []) {
+            report(.reference, $0)
+        }
     }
 
     /// - Parameters:
@@ -62,8 +71,9 @@ public struct Converter {
             input: inputCoding ?? .unsigned(low: inputRange.low, high: inputRange.high))
         let plain = Lowering(
             graph: graph, codings: codings, narrowCopies: chooser.narrowCopies(), byteForms: chooser.byteForms(),
-            importance: { importance($0, codings[$0]!) }, 
-            clipsWeights: options.methods.contains(.weightClipping), scanPeaks: calibration.scanPeaks, metadata: metadata)
+            importance: { importance($0, codings[$0]!) },
+            clipsWeights: options.methods.contains(.weightClipping), scanPeaks: calibration.scanPeaks,
+            metadata: metadata)
         var lowering = plain
         let model = try lowering.run()
         guard let reference, !options.methods.isDisjoint(with: .tuning) else { return model }
@@ -71,6 +81,16 @@ public struct Converter {
         var tuned = plain
         tuned.tuned = try tuner.run(lowering, model) { report(.tuning, $0) }
         return try tuned.run()
+    }
+
+    /// The same for one conversion only.
+    /// - Parameter samples: volumes or patches to tune on; without any nothing is tuned.
+    public func convert(
+        inputCoding: ValueCoding?, metadata: ModelBuilder, samples: [FloatTensor]
+    ) throws(QuantizeError) -> LoweredModel {
+        let reference =
+            samples.isEmpty ? nil : try reference(samples, inputCoding: inputCoding, metadata: metadata)
+        return try convert(inputCoding: inputCoding, metadata: metadata, reference: reference)
     }
 
     /// What calibration saw of a value, its channels together.

@@ -16,11 +16,12 @@ public final class FloatReference {
 
     /// - Parameters:
     ///   - graph: with batch normalization folded.
+    ///   - labels: by input, what the network is likely to say: borders of structures count more.
     ///   - report: fraction done, 0 ... 1.
-    public init(_ graph: FloatGraph, _ inputs: [FloatTensor], report: (Double) -> Void = { _ in }) {
+    public init(_ graph: FloatGraph, _ inputs: [FloatTensor], labels: [[UInt16]], report: (Double) -> Void = { _ in }) {
         self.graph = graph
         self.inputs = inputs
-        draw = VoxelDraw(inputs, count: Self.drawn)
+        draw = VoxelDraw(inputs, labels: labels, count: Self.drawn)
         for (number, input) in inputs.enumerated() {
             let found = Comparison.floatLabels(graph, input) { (index, tensor) in
                 report((Double(number) + Double(index) / Double(graph.nodes.count)) / Double(inputs.count))
@@ -28,7 +29,7 @@ public final class FloatReference {
                 guard case .conv3d = graph.nodes[index].op else { return }
                 targets[index, default: []] += values(tensor, at: draw.voxels(of: number, in: tensor.size))
             }
-            if number == 0 { labels = found }
+            if number == 0 { self.labels = found }
         }
     }
 

@@ -6,6 +6,7 @@ struct LayerFit {
     let moments: LayerMoments
     /// Largest magnitude of a code.
     let limit: Int
+    var isWide: Bool { input.isWide }
     private let input: ValueCoding
     private let output: ValueCoding
     /// The output is clamped as a ReLU would.
@@ -15,6 +16,7 @@ struct LayerFit {
 
     struct Candidate {
         var codes: [Int16]
+        var scale: Double
         var bias: Double
         var error: Double
     }
@@ -51,8 +53,10 @@ struct LayerFit {
         var bias = bias
         if !hasBias {
             // As if the mean were right: it does not matter.
-            let error = zip(products, moments.targets[o]).reduce(0) { $0 + ($1.0 - Double($1.1)) * ($1.0 - Double($1.1)) }
-            return Candidate(codes: codes, bias: bias, error: error)
+            let error = zip(products, moments.targets[o]).reduce(0) {
+                $0 + ($1.0 - Double($1.1)) * ($1.0 - Double($1.1))
+            }
+            return Candidate(codes: codes, scale: scale, bias: bias, error: error)
         }
         if corrects {
             bias = moments.targetMeans[o] - mean
@@ -63,7 +67,7 @@ struct LayerFit {
             let difference = clamped(o, product + mean + bias) - clamped(o, Double(target) + moments.targetMeans[o])
             error += difference * difference
         }
-        return Candidate(codes: codes, bias: bias, error: error)
+        return Candidate(codes: codes, scale: scale, bias: bias, error: error)
     }
 
     private func clamped(_ o: Int, _ value: Double) -> Double {

@@ -81,7 +81,11 @@ struct LayerMoments {
     func products(_ weights: [Double]) -> [Double] {
         var result = [Double](repeating: 0, count: count)
         for (feature, weight) in zip(features, weights) where weight != 0 {
-            for i in result.indices { result[i] += weight * Double(feature[i]) }
+            unsafe feature.withUnsafeBufferPointer { feature in
+                unsafe result.withUnsafeMutableBufferPointer { result in
+                    for i in 0..<count { unsafe result[i] += weight * Double(feature[i]) }
+                }
+            }
         }
         return result
     }

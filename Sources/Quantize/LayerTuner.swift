@@ -1,3 +1,4 @@
+import Dispatch
 import FlatGraph
 import GraphIR
 import MKRuntime
@@ -12,10 +13,15 @@ struct LayerTuner {
 
     /// Filters with more weights are only rounded to the nearest; the matrix takes 8 · 2048² bytes.
     private static let mostWeights = 2048
+    /// What a layer is tuned on: enough voxels for the moments to be right, and so many for each weight that none is fitted to chance.
+    private static let fewestVoxels = 8192
+    private static let voxelsPerWeight = 8
     /// Of a layer, at a time.
     private static let mostFeatureBytes = 1 << 27
     /// Share of the mean second moment that is added to each one: how much a weight must gain to leave its place.
     private static let damping = 1e-3
+    /// Steps that are tried, as shares of the largest weight's.
+    private static let shares = [1, 0.9, 0.8, 0.7, 0.6]
 
     /// - Parameter lowering: that has run and made `model`.
     /// - Returns: by node.
@@ -49,46 +55,68 @@ struct LayerTuner {
         return result
     }
 
-    private func tune(_ node: Int, _ conv: ConvWeights, _ lowering: Lowering, _ views: [TensorView]) -> TunedConvolution {
+    private func tune(_ node: Int, _ conv: ConvWeights, _ lowering: Lowering, _ views: [TensorView]) -> TunedConvolution
+    {
         let start = lowering.tuned[node]!
         let size = conv.inChannels * conv.kernel.count
         let moments = moments(node, conv, views)
         guard moments.count > 0 else { return start }
         let fit = LayerFit(conv, lowering, node, moments)
         var rounding: WeightRounding?
-        var matrix: SymmetricMatrix?
         if !methods.isDisjoint(with: [.weightCorrection, .adaptiveRounding]), size <= Self.mostWeights {
             var found = moments.secondMoments()
             found.addToDiagonal(max(Self.damping * found.meanDiagonal, 1e-9))
-            matrix = found
             rounding = WeightRounding(found, limit: fit.limit)
         }
-        var result = start
-        for o in 0..<conv.outChannels {
-            let folded = fit.folded(o)
-            var codes = Array(start.weights.codes[(o * size)..<((o + 1) * size)])
-            let scale = start.weights.accumulatorScales[o]
-            var best = fit.candidate(o, codes, scale, bias: start.bias[o], corrects: methods.contains(.biasCorrection))
-            if let rounding, let matrix {
-                var wanted = folded
-                if methods.contains(.weightCorrection), moments.count >= 4 * size {
-                    let pull = Self.damping * matrix.meanDiagonal
-                    wanted = rounding.factor.solve(zip(moments.crossMoments(o), folded).map { $0 + pull * $1 })
-                }
-                let rounded =
-                    methods.contains(.adaptiveRounding)
-                    ? rounding.round(wanted, scale: scale)
-                    : wanted.map { min(max(Int(($0 / scale).rounded()), -fit.limit), fit.limit) }
-                if fit.fits(rounded, scale, start.bias[o]) {
-                    codes = rounded.map { Int16($0) }
-                    let other = fit.candidate(o, codes, scale, bias: start.bias[o], corrects: true)
-                    if other.error < best.error { best = other }
-                }
+        var found = [LayerFit.Candidate?](repeating: nil, count: conv.outChannels)
+        unsafe found.withUnsafeMutableBufferPointer { buffer in
+            nonisolated(unsafe) let found = unsafe buffer
+            DispatchQueue.concurrentPerform(iterations: conv.outChannels) { o in
+                let rows = (o * size)..<((o + 1) * size)
+                let scale = start.weights.accumulatorScales[o]
+                var best = fit.candidate(
+                    o, Array(start.weights.codes[rows]), scale, bias: start.bias[o],
+                    corrects: methods.contains(.biasCorrection))
+                if let rounding, let other = better(o, fit, rounding, start), other.error < best.error { best = other }
+                unsafe found[o] = best
             }
-            result.weights.codes.replaceSubrange((o * size)..<((o + 1) * size), with: best.codes)
-            result.bias[o] = best.bias
+        }
+        var result = start
+        for (o, best) in found.enumerated() {
+            result.weights.codes.replaceSubrange((o * size)..<((o + 1) * size), with: best!.codes)
+            result.weights.accumulatorScales[o] = best!.scale
+            result.bias[o] = best!.bias
         }
         return result
+    }
+
+    /// Other weights for output channel `o`; nil where the accumulator could not hold them.
+    private func better(
+        _ o: Int, _ fit: LayerFit, _ rounding: WeightRounding, _ start: TunedConvolution
+    ) -> LayerFit.Candidate? {
+        let folded = fit.folded(o)
+        var wanted = folded
+        if methods.contains(.weightCorrection), fit.moments.count >= 4 * folded.count {
+            let pull = Self.damping * rounding.moments.meanDiagonal
+            wanted = rounding.factor.solve(zip(fit.moments.crossMoments(o), folded).map { $0 + pull * $1 })
+        }
+        let scale = start.weights.accumulatorScales[o]
+        var found: (codes: [Int], scale: Double)?
+        if methods.contains(.adaptiveRounding) {
+            // Rounded together, other steps may be best than to the nearest.
+            let most = folded.reduce(0) { max($0, abs($1)) } / Double(fit.limit)
+            let isFree = methods.contains(.weightClipping) && !fit.isWide && most > 0
+            var least = Double.infinity
+            for scale in isFree ? Self.shares.map({ max($0 * most, abs(start.bias[o]) * 0x1p-28) }) : [scale] {
+                let codes = rounding.round(wanted, scale: scale)
+                let error = rounding.error(codes, wanted, scale: scale)
+                if error < least { (least, found) = (error, (codes, scale)) }
+            }
+        } else {
+            found = (wanted.map { min(max(Int(($0 / scale).rounded()), -fit.limit), fit.limit) }, scale)
+        }
+        guard let found, fit.fits(found.codes, found.scale, start.bias[o]) else { return nil }
+        return fit.candidate(o, found.codes.map { Int16($0) }, found.scale, bias: start.bias[o], corrects: true)
     }
 
     private func moments(_ node: Int, _ conv: ConvWeights, _ views: [TensorView]) -> LayerMoments {
@@ -98,7 +126,8 @@ struct LayerTuner {
         }
         var voxels = sizes.indices.map { reference.draw.voxels(of: $0, in: sizes[$0]) }
         var targets = reference.targets[node] ?? []
-        let most = Self.mostFeatureBytes / (4 * conv.inChannels * conv.kernel.count)
+        let size = conv.inChannels * conv.kernel.count
+        let most = min(max(Self.fewestVoxels, Self.voxelsPerWeight * size), Self.mostFeatureBytes / (4 * size))
         let count = voxels.reduce(0) { $0 + $1.count }
         if count > most {
             // Every so many of them.

@@ -22,6 +22,7 @@ public struct Methods: OptionSet, Hashable, Sendable {
         (.weightCorrection, "weight correction"), (.adaptiveRounding, "adaptive rounding"),
     ]
 
+    public static let everything: Methods = all.reduce(into: []) { $0.insert($1.method) }
     /// Those that look at layers of the integer network one by one.
     static let tuning: Methods = [.biasCorrection, .weightCorrection, .adaptiveRounding]
 

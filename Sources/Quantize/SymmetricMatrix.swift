@@ -10,6 +10,11 @@ struct SymmetricMatrix {
 
     func row(_ index: Int) -> ArraySlice<Double> { values[(index * size)..<((index + 1) * size)] }
 
+    /// target += row · factor.
+    func addRow(_ row: Int, times factor: Double, to target: inout [Double]) {
+        values.addRow(row * size, count: size, times: factor, to: &target)
+    }
+
     var meanDiagonal: Double { (0..<size).reduce(0) { $0 + self[$1, $1] } / Double(max(1, size)) }
 
     mutating func addToDiagonal(_ amount: Double) {
@@ -51,8 +56,11 @@ struct SymmetricMatrix {
                     let end = min(start + 256, a.count)
                     var (first, second) = (SIMD16<Float>.zero, SIMD16<Float>.zero)
                     while start + 32 <= end {
-                        let (x, y) = unsafe (UnsafeRawPointer(a.baseAddress! + start), UnsafeRawPointer(b.baseAddress! + start))
-                        unsafe first += x.loadUnaligned(as: SIMD16<Float>.self) * y.loadUnaligned(as: SIMD16<Float>.self)
+                        let (x, y) = unsafe (
+                            UnsafeRawPointer(a.baseAddress! + start), UnsafeRawPointer(b.baseAddress! + start)
+                        )
+                        unsafe first +=
+                            x.loadUnaligned(as: SIMD16<Float>.self) * y.loadUnaligned(as: SIMD16<Float>.self)
                         unsafe second +=
                             x.loadUnaligned(fromByteOffset: 64, as: SIMD16<Float>.self)
                             * y.loadUnaligned(fromByteOffset: 64, as: SIMD16<Float>.self)
@@ -95,14 +103,23 @@ struct Cholesky {
 
     subscript(row: Int, column: Int) -> Double { factor[row * size + column] }
 
+    /// target += the first `count` elements of a row · multiplier.
+    func addRow(_ row: Int, count: Int, times multiplier: Double, to target: inout [Double]) {
+        factor.addRow(row * size, count: count, times: multiplier, to: &target)
+    }
+
     /// Σ over k < count of L[i, k] · L[j, k].
     private func dot(_ i: Int, _ j: Int, count: Int) -> Double {
         unsafe factor.withUnsafeBufferPointer { factor in
-            let (a, b) = unsafe (UnsafeRawPointer(factor.baseAddress! + i * size), UnsafeRawPointer(factor.baseAddress! + j * size))
+            let (a, b) = unsafe (
+                UnsafeRawPointer(factor.baseAddress! + i * size), UnsafeRawPointer(factor.baseAddress! + j * size)
+            )
             var sums = SIMD8<Double>.zero
             var k = 0
             while k + 8 <= count {
-                unsafe sums += a.loadUnaligned(fromByteOffset: k * 8, as: SIMD8<Double>.self) * b.loadUnaligned(fromByteOffset: k * 8, as: SIMD8<Double>.self)
+                unsafe sums +=
+                    a.loadUnaligned(fromByteOffset: k * 8, as: SIMD8<Double>.self)
+                    * b.loadUnaligned(fromByteOffset: k * 8, as: SIMD8<Double>.self)
                 k += 8
             }
             var sum = sums.sum()
@@ -124,9 +141,19 @@ struct Cholesky {
         }
         for i in (0..<size).reversed() {
             x[i] /= self[i, i]
-            let value = x[i]
-            for k in 0..<i { x[k] -= self[i, k] * value }
+            addRow(i, count: i, times: -x[i], to: &x)
         }
         return x
+    }
+}
+
+extension [Double] {
+    fileprivate func addRow(_ start: Int, count: Int, times factor: Double, to target: inout [Double]) {
+        precondition(start + count <= self.count && count <= target.count, "row outside the matrix")
+        unsafe withUnsafeBufferPointer { row in
+            unsafe target.withUnsafeMutableBufferPointer { target in
+                for k in 0..<count { unsafe target[k] += row[start + k] * factor }
+            }
+        }
     }
 }

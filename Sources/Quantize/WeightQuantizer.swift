@@ -28,7 +28,8 @@ enum WeightQuantizer {
                 Double(conv.weights[o * perChannel + $0]) * Double(inputScales[$0 / taps])
             }
             // Beside a bias that is 2^28 units large, weights of less than a unit do not matter; the accumulator does.
-            let scale = max(bestScale(folded, steps: clips ? 40 : 0) { importance[$0 / taps] }, Double(abs(conv.bias[o])) * 0x1p-28)
+            let scale = max(
+                bestScale(folded, steps: clips ? 40 : 0) { importance[$0 / taps] }, Double(abs(conv.bias[o])) * 0x1p-28)
             result.accumulatorScales.append(scale)
             result.codes += folded.map { Int16(code($0, scale)) }
         }

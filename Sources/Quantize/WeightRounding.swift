@@ -39,8 +39,7 @@ struct WeightRounding {
         var carried = [Double](repeating: 0, count: size)
         for i in (0..<size).reversed() {
             codes[i] = clamped(target[i] - carried[i] / factor[i, i])
-            let error = Double(codes[i]) - target[i]
-            for k in 0..<i { carried[k] += factor[i, k] * error }
+            factor.addRow(i, count: i, times: Double(codes[i]) - target[i], to: &carried)
         }
         return codes
     }
@@ -48,17 +47,13 @@ struct WeightRounding {
     private func descend(_ codes: inout [Int], _ target: [Double]) {
         let size = codes.count
         var gradient = [Double](repeating: 0, count: size)
-        func add(_ index: Int, _ change: Double) {
-            let row = moments.row(index)
-            for (k, value) in row.enumerated() { gradient[k] += value * change }
-        }
-        for i in 0..<size { add(i, Double(codes[i]) - target[i]) }
+        for i in 0..<size { moments.addRow(i, times: Double(codes[i]) - target[i], to: &gradient) }
         for _ in 0..<Self.passes {
             var isChanged = false
             for i in 0..<size {
                 let best = clamped(Double(codes[i]) - gradient[i] / moments[i, i])
                 guard best != codes[i] else { continue }
-                add(i, Double(best - codes[i]))
+                moments.addRow(i, times: Double(best - codes[i]), to: &gradient)
                 codes[i] = best
                 isChanged = true
             }
@@ -71,10 +66,8 @@ struct WeightRounding {
     /// Squared error of the output.
     func error(_ codes: [Int], _ weights: [Double], scale: Double) -> Double {
         let difference = zip(codes, weights).map { Double($0) * scale - $1 }
-        var sum = 0.0
-        for i in difference.indices {
-            sum += difference[i] * zip(moments.row(i), difference).reduce(0) { $0 + $1.0 * $1.1 }
-        }
-        return sum
+        var products = [Double](repeating: 0, count: difference.count)
+        for i in difference.indices { moments.addRow(i, times: difference[i], to: &products) }
+        return zip(difference, products).reduce(0) { $0 + $1.0 * $1.1 }
     }
 }

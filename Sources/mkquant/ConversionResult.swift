@@ -61,7 +61,10 @@ struct ConversionResult {
                 (
                     "memory",
                     .object([
-                        ("volume", .array([headers[0].dims.x, headers[0].dims.y, headers[0].dims.z].map { .integer($0) })),
+                        (
+                            "volume",
+                            .array([headers[0].dims.x, headers[0].dims.y, headers[0].dims.z].map { .integer($0) })
+                        ),
                         ("fastest", PlanText(plans.fastest, plans.model, limit: nil).json),
                         ("smallest_bytes", .integer(plans.smallest.totalBytes)),
                         ("smallest_plan", .string(plans.smallest.summary)),

@@ -54,7 +54,10 @@ struct Convert: ParsableCommand {
             works on --volume (e.g. 64MiB). With --max-dice-drop both must hold, or nothing is written.
             """)
     var memory: ByteSize?
-    @Option(help: "Voxels of the volume for which memory is planned, e.g. 256x256x256; otherwise the first calibration volume's.")
+    @Option(
+        help:
+            "Voxels of the volume for which memory is planned, e.g. 256x256x256; otherwise the first calibration volume's."
+    )
     var volume: VolumeSize?
     @Option(
         help: """
@@ -86,7 +89,9 @@ struct Convert: ParsableCommand {
     }
 
     /// Where the facts of the report go.
-    private var reportNumbers: String? { report.map { ($0.hasSuffix(".html") ? String($0.dropLast(5)) : $0) + ".json" } }
+    private var reportNumbers: String? {
+        report.map { ($0.hasSuffix(".html") ? String($0.dropLast(5)) : $0) + ".json" }
+    }
 
     func run() throws {
         let inputs = [source.checkpoint, source.config] + calibrate
@@ -128,12 +133,13 @@ struct Convert: ParsableCommand {
         _ loaded: NetworkSource.Loaded, _ calibrated: Converter, _ samples: [FloatTensor], _ progress: Progress
     ) throws -> ConversionResult {
         var converter = calibrated
-        let reference = converter.reference(samples)
         let headers = try plannedHeaders(loaded)
         var trials: [(title: String, trials: [Trial])] = []
         var search: PrecisionSearch.Result?
         let model: LoweredModel
         do {
+            let reference = try converter.reference(
+                samples, inputCoding: .input(loaded.config.normalization), metadata: try metadata(loaded, []))
             var experiments = Experiments(
                 loaded: loaded, converter: converter, reference: reference, progress: progress, headers: headers)
             if tryRanges {
@@ -147,12 +153,10 @@ struct Convert: ParsableCommand {
                 search = try experiments.precision(
                     .init(maxDiceDrop: maxDiceDrop, memory: memory?.bytes), name: source.checkpoint)
             }
-            let metadata = try Metadata.builder(
-                config: loaded.config, classes: loaded.graph.classCount, inputChannels: loaded.graph.inputChannels,
-                provenance: provenance(loaded, converter.options, search?.wide ?? int16))
+            let facts = provenance(loaded, converter.options, search?.wide ?? int16)
             model = try converter.convert(
-                inputCoding: .input(loaded.config.normalization), metadata: metadata, reference: reference,
-                wide: search?.wide)
+                inputCoding: .input(loaded.config.normalization), metadata: try metadata(loaded, facts),
+                reference: reference, wide: search?.wide)
         } catch let error as QuantizeError {
             throw CommandError(.badModel, "\(source.checkpoint): \(error)")
         }
@@ -160,6 +164,14 @@ struct Convert: ParsableCommand {
             path: output, config: loaded.config, converter: converter, model: model,
             comparison: try converter.compare(model, samples[0]), trials: trials, search: search, input: samples[0],
             headers: headers)
+    }
+
+    private func metadata(
+        _ loaded: NetworkSource.Loaded, _ provenance: [(String, String)]
+    ) throws(QuantizeError) -> ModelBuilder {
+        try Metadata.builder(
+            config: loaded.config, classes: loaded.graph.classCount, inputChannels: loaded.graph.inputChannels,
+            provenance: provenance)
     }
 
     /// The volume for which memory is planned, once per input channel.

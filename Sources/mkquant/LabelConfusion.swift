@@ -27,7 +27,8 @@ struct LabelConfusion {
 
     init(_ comparison: Comparison, _ config: ModelConfig) {
         func name(_ label: Int) -> String {
-            config.labels.flatMap { label < $0.count ? $0[label].name : nil } ?? "\(label)"
+            config.labels.flatMap { label < $0.count ? $0[label].name : nil }
+                ?? (label == 0 ? "background" : "label \(label)")
         }
         let classes = Int(max(comparison.floatLabels.max() ?? 0, comparison.integerLabels.max() ?? 0)) + 1
         var counts = [Int](repeating: 0, count: classes * classes)

@@ -72,7 +72,8 @@ struct LayerTable {
     /// The three layers whose output is noisiest.
     var noisiest: ArraySlice<Row> { rows.sorted { $0.sqnr < $1.sqnr }.prefix(3) }
 
-    private var worst: String { "noisiest: " + noisiest.map { "\($0.name) \(Format.fixed($0.sqnr, 1)) dB" }.joined(separator: ", ")
+    private var worst: String {
+        "noisiest: " + noisiest.map { "\($0.name) \(Format.fixed($0.sqnr, 1)) dB" }.joined(separator: ", ")
     }
 
     private func number(_ x: Float) -> String { Format.fixed(Double(x), abs(x) < 10 ? 3 : 1) }

@@ -64,7 +64,8 @@ enum Plot {
         for db in stride(from: 0, through: top, by: top > 60 ? 20 : 10) {
             parts.append(
                 "<line x1=\"\(fixed(left))\" x2=\"\(fixed(left + width))\" y1=\"\(fixed(y(db)))\" y2=\"\(fixed(y(db)))\" class=\"axis\"/>"
-                    + "<text x=\"\(fixed(left - 6))\" y=\"\(fixed(y(db) + 4))\" font-size=\"11\" text-anchor=\"end\">\(Int(db)) dB</text>")
+                    + "<text x=\"\(fixed(left - 6))\" y=\"\(fixed(y(db) + 4))\" font-size=\"11\" text-anchor=\"end\">\(Int(db)) dB</text>"
+            )
         }
         let pitch = width / Double(layers.count)
         let labelled = max(1, Int((26 / pitch).rounded(.up)))

@@ -41,13 +41,16 @@ struct Report {
             "<b>\(HTML.escaped($0.name))</b> (\(Format.fixed($0.sqnr, 1)) dB)"
         }
         var tiles = [
-            HTML.tile(Format.fixed(100 * comparison.agreement, 3) + " %", "of the voxels have the same label as in float"),
-            HTML.tile(comparison.meanForegroundDice.map { Format.fixed($0, 4) } ?? "–", "mean foreground Dice to float"),
+            HTML.tile(
+                Format.fixed(100 * comparison.agreement, 3) + " %", "of the voxels have the same label as in float"),
+            HTML.tile(
+                comparison.meanForegroundDice.map { Format.fixed($0, 4) } ?? "–", "mean foreground Dice to float"),
         ]
         if let worst {
             tiles.append(HTML.tile(Format.fixed(worst.dice!, 4), "lowest Dice: \(HTML.escaped(worst.name))"))
         }
-        tiles.append(HTML.tile(HTML.kilobytes(result.model.bytes.count), "model file, \(table.graph.parameterCount) parameters"))
+        tiles.append(
+            HTML.tile(HTML.kilobytes(result.model.bytes.count), "model file, \(table.graph.parameterCount) parameters"))
         if let plans = result.plans {
             tiles.append(
                 HTML.tile(
@@ -68,7 +71,8 @@ struct Report {
         let rows = table.rows.map { row in
             [
                 HTML.escaped(row.name), HTML.escaped(row.kind), "\(row.channels)",
-                Plot.histogram(result.converter.histogram(row.value), coded: row.codedLow...max(row.codedLow, row.codedHigh)),
+                Plot.histogram(
+                    result.converter.histogram(row.value), coded: row.codedLow...max(row.codedLow, row.codedHigh)),
                 "\(number(row.low)) … \(number(row.high))", "\(number(row.codedLow)) … \(number(row.codedHigh))",
                 "\(row.weightBytes)", Plot.decibels(row.sqnr),
             ]
