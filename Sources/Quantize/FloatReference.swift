@@ -1,45 +1,50 @@
 import GraphIR
 
 /// What the float network makes of the inputs on which layers are tuned, once for all conversions that are tried.
-public final class FloatReference {
+public final class FloatReference: Sendable {
     let graph: FloatGraph
     public let inputs: [FloatTensor]
     let draw: VoxelDraw
     private static let drawn = 32768
     /// Output of each convolution at the drawn voxels: by node, `[voxel][channel]`, the inputs one after the other.
-    private(set) var targets: [Int: [Float]] = [:]
+    let targets: [Int: [Float]]
     /// Every node's output at some of the drawn voxels of the first input, `[voxel][channel]`.
-    private var probes: [Int: [Float]] = [:]
-    private static let probed = 2048
+    private let probes: [Int: [Float]]
+    private static let mostProbes = 2048
     /// Labels of the first input, on its grid.
-    public private(set) var labels: [UInt16] = []
+    public let labels: [UInt16]
 
     /// - Parameters:
     ///   - graph: with batch normalization folded.
     ///   - labels: by input, what the network is likely to say: borders of structures count more.
     ///   - report: fraction done, 0 ... 1.
-    public init(_ graph: FloatGraph, _ inputs: [FloatTensor], labels: [[UInt16]], report: (Double) -> Void = { _ in }) {
-        self.graph = graph
-        self.inputs = inputs
-        draw = VoxelDraw(inputs, labels: labels, count: Self.drawn)
+    public init(
+        _ graph: FloatGraph, _ inputs: [FloatTensor], labels: [[UInt16]], report: (Double) -> Void = { _ in }
+    ) {
+        let draw = VoxelDraw(inputs, labels: labels, count: Self.drawn)
+        var targets: [Int: [Float]] = [:]
+        var probes: [Int: [Float]] = [:]
+        var first: [UInt16] = []
         for (number, input) in inputs.enumerated() {
             let found = Comparison.floatLabels(graph, input) { (index, tensor) in
                 report((Double(number) + Double(index) / Double(graph.nodes.count)) / Double(inputs.count))
-                if number == 0 { probes[index] = values(tensor, at: probedVoxels(tensor.size)) }
+                if number == 0 { probes[index] = Self.values(tensor, at: Self.probed(draw, tensor.size)) }
                 guard case .conv3d = graph.nodes[index].op else { return }
-                targets[index, default: []] += values(tensor, at: draw.voxels(of: number, in: tensor.size))
+                targets[index, default: []] += Self.values(tensor, at: draw.voxels(of: number, in: tensor.size))
             }
-            if number == 0 { self.labels = found }
+            if number == 0 { first = found }
         }
+        (self.graph, self.inputs, self.draw) = (graph, inputs, draw)
+        (self.targets, self.probes, self.labels) = (targets, probes, first)
     }
 
-    private func values(_ tensor: FloatTensor, at voxels: [Int]) -> [Float] {
+    private static func values(_ tensor: FloatTensor, at voxels: [Int]) -> [Float] {
         voxels.flatMap { voxel in (0..<tensor.channels).map { tensor.values[$0 * tensor.size.count + voxel] } }
     }
 
-    private func probedVoxels(_ size: Size3) -> [Int] {
+    private static func probed(_ draw: VoxelDraw, _ size: Size3) -> [Int] {
         let voxels = draw.voxels(of: 0, in: size)
-        let step = max(1, voxels.count / Self.probed)
+        let step = max(1, voxels.count / mostProbes)
         return stride(from: 0, to: voxels.count, by: step).map { voxels[$0] }
     }
 
@@ -53,7 +58,8 @@ public final class FloatReference {
             let extent = view.layout.extent
             var difference = LayerDifference(op: op, name: "")
             var next = 0
-            for voxel in self.probedVoxels(Size3(depth: extent.depth, height: extent.height, width: extent.width)) {
+            for voxel in Self.probed(self.draw, Size3(depth: extent.depth, height: extent.height, width: extent.width))
+            {
                 for c in 0..<view.layout.channels {
                     difference.add(real[next], view.real(c, voxel))
                     next += 1

@@ -62,12 +62,7 @@ struct LayerTuner {
         let moments = moments(node, conv, views)
         guard moments.count > 0 else { return start }
         let fit = LayerFit(conv, lowering, node, moments)
-        var rounding: WeightRounding?
-        if !methods.isDisjoint(with: [.weightCorrection, .adaptiveRounding]), size <= Self.mostWeights {
-            var found = moments.secondMoments()
-            found.addToDiagonal(max(Self.damping * found.meanDiagonal, 1e-9))
-            rounding = WeightRounding(found, limit: fit.limit)
-        }
+        let rounding = size <= Self.mostWeights ? self.rounding(moments, limit: fit.limit) : nil
         var found = [LayerFit.Candidate?](repeating: nil, count: conv.outChannels)
         unsafe found.withUnsafeMutableBufferPointer { buffer in
             nonisolated(unsafe) let found = unsafe buffer
@@ -88,6 +83,13 @@ struct LayerTuner {
             result.bias[o] = best!.bias
         }
         return result
+    }
+
+    private func rounding(_ moments: LayerMoments, limit: Int) -> WeightRounding? {
+        guard !methods.isDisjoint(with: [.weightCorrection, .adaptiveRounding]) else { return nil }
+        var matrix = moments.secondMoments()
+        matrix.addToDiagonal(max(Self.damping * matrix.meanDiagonal, 1e-9))
+        return WeightRounding(matrix, limit: limit)
     }
 
     /// Other weights for output channel `o`; nil where the accumulator could not hold them.

@@ -3,7 +3,7 @@ import GraphIR
 /// Draws voxels: a fixed number, the same for the same inputs, spread over all of them. A voxel with a signal above the mean
 /// counts four times as much as a weaker one, and air (exactly 0) not at all. Where labels are known, a voxel at the border of
 /// two of them, which is where a little noise can change one, counts sixteen times, another voxel of a structure eight times.
-public struct VoxelDraw {
+public struct VoxelDraw: Sendable {
     private static let tissueWeight: UInt8 = 4
     private static let structureWeight: UInt8 = 8
     private static let borderWeight: UInt8 = 16

@@ -13,10 +13,17 @@ struct CalibrationSet {
     /// Per volume; nil for one central cube, or eight windows where the network was trained on windows.
     let windows: Int?
 
-    /// Windows that are kept to tune layers on.
-    static let samples = 4
+    /// Windows that are kept to tune layers on: eight, four where they are large.
+    var samples: Int { source.usesPatches || crop > 0 && crop <= 96 ? 8 : 4 }
+
+    /// `count` of a volume's windows, the strongest signal first, the others from all that there are.
+    static func spread(_ tensors: [FloatTensor], _ count: Int) -> [FloatTensor] {
+        let count = min(count, tensors.count)
+        return (0..<count).map { tensors[$0 * tensors.count / count] }
+    }
     private static let trainedWindows = 8
 
+    /// Of one case, the window with the strongest signal first.
     /// - Parameters:
     ///   - paths: one file per input channel.
     ///   - warnings: of the files' headers.
@@ -29,11 +36,13 @@ struct CalibrationSet {
         let size = source.usesPatches ? patch! : Size3(cube: crop)
         let count = windows ?? Self.trainedWindows
         let whole = input.tensor
-        return VoxelDraw([whole], count: count).voxels[0].map { voxel in
+        let windows = VoxelDraw([whole], count: count).voxels[0].map { voxel in
             let (height, width) = (whole.size.height, whole.size.width)
             return Self.window(
                 whole, size, around: (voxel / (height * width), voxel / width % height, voxel % width))
         }
+        let signals = windows.map { $0.values.reduce(0) { $0 + Double(abs($1)) } }
+        return windows.indices.sorted { (signals[$0], $1) > (signals[$1], $0) }.map { windows[$0] }
     }
 
     /// The window of that size nearest to being centred on a voxel; zero (what normalization makes of air) outside the volume.

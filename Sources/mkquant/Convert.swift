@@ -120,8 +120,8 @@ struct Convert: ParsableCommand {
             let tensors = try set.tensors(paths, warnings: &warnings)
             for tensor in tensors { converter.calibrate(tensor, volume: index + 1, of: cases) }
             // Some of every volume, as far as they go.
-            let share = max(1, CalibrationSet.samples / cases)
-            samples += tensors.prefix(min(share, CalibrationSet.samples - samples.count))
+            let share = max(1, set.samples / cases)
+            samples += CalibrationSet.spread(tensors, min(share, set.samples - samples.count))
         }
         Terminal.warn(warnings)
         let result = try convert(loaded, converter, samples, progress)

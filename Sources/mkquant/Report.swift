@@ -177,6 +177,8 @@ struct Report {
     private var memory: String {
         guard let plans = result.plans else { return "" }
         let text = PlanText(plans.fastest, plans.model, limit: nil)
+        // Inside a page a picture needs no namespace.
+        let map = text.svg.replacing(" xmlns=\"http://www.w3.org/2000/svg\"", with: "")
         let rows = plans.fastest.phases.flatMap { phase in
             phase.items.map { [HTML.escaped(phase.name), HTML.escaped($0.name), Format.mebibytes($0.bytes)] }
         }
@@ -184,7 +186,7 @@ struct Report {
             <section><h2>Memory</h2><p>On \(result.headers[0].dims.text) voxels the fastest plan (\(plans.fastest.summary)) needs
             \(Format.mebibytes(plans.fastest.totalBytes)) for the whole process, the smallest (\(plans.smallest.summary))
             \(Format.mebibytes(plans.smallest.totalBytes)).</p>
-            <div class="map">\(text.svg)</div>
+            <div class="map">\(map)</div>
             \(HTML.table(["phase", "needs", "memory"], rows, textColumns: 2))</section>
             """
     }
