@@ -57,7 +57,7 @@ import Testing
         let nearest = weights.map { Int(($0 / 0.5).rounded()) }
         let error = rounding.error(codes, weights, scale: 0.5)
         // Three directions carry nearly all of the signal, and errors there can cancel; what is left is the features' own noise.
-        // (Measured over the seeds: 0.05 to 0.31 of the error of the nearest codes.)
+        // (Measured: at most 0.31 of the error of the nearest codes.)
         #expect(error < 0.5 * rounding.error(nearest, weights, scale: 0.5))
         for i in 0..<size {
             for change in [-1, 1] {
