@@ -2,7 +2,7 @@
 SWIFT ?= swift
 BIN = .build/release
 
-.PHONY: build test firmware budget lint format bench demo deps clean
+.PHONY: build test firmware budget lint format bench demo deps man clean
 
 deps:            ## system libraries and the demo's images (Debian)
 	Tools/install-deps.sh
@@ -27,6 +27,15 @@ demo: build      ## converts the brain-mask network, segments a real head, score
 
 bench: deps      ## speed against the instruction limit and peers; WHAT=long adds whole networks and fidelity (Tools/bench/README.md)
 	Tools/bench/run.sh $(WHAT)
+
+man: build       ## manual pages and shell completions, from the programs' own help, in out/share
+	for program in mkquant mkrun; do \
+	    Tools/man/man.py $(BIN)/$$program out/share/man/man1; \
+	    mkdir -p out/share/bash-completion/completions out/share/zsh/site-functions out/share/fish/vendor_completions.d; \
+	    $(BIN)/$$program --generate-completion-script bash > out/share/bash-completion/completions/$$program; \
+	    $(BIN)/$$program --generate-completion-script zsh > out/share/zsh/site-functions/_$$program; \
+	    $(BIN)/$$program --generate-completion-script fish > out/share/fish/vendor_completions.d/$$program.fish; \
+	done
 
 lint:            ## style
 	$(SWIFT) format lint --recursive --parallel Sources Tests Package.swift

@@ -21,15 +21,40 @@ public final class MappedModel: Sendable {
     /// CRC-32C of the whole file, to name it in reports.
     public var checksum: UInt32 { unsafe CRC32C.checksum(file.bytes.bytes) }
 
-    public init(path: String) throws(ModelOpenError) {
-        self.path = path
+    public convenience init(path: String) throws(ModelOpenError) {
         let mapping = try Mapping(path: path)
+        try unsafe self.init(path: path, memory: mapping.memory, owner: mapping)
+    }
+
+    private init(path: String, memory: UnsafeRawBufferPointer, owner: any AnyObject & Sendable) throws(ModelOpenError) {
+        self.path = path
         do throws(ModelFileError) {
-            file = try unsafe ModelFile(validating: mapping.memory, owner: mapping)
+            file = try unsafe ModelFile(validating: memory, owner: owner)
         } catch {
             throw ModelOpenError(path: path, message: error.description, exitCode: 6)
         }
     }
+}
+
+extension MappedModel {
+    /// A model that is not in a file yet.
+    /// - Parameter path: what messages call it.
+    public convenience init(path: String, bytes: [UInt8]) throws(ModelOpenError) {
+        let memory = ModelMemory(bytes)
+        try unsafe self.init(path: path, memory: UnsafeRawBufferPointer(memory.bytes), owner: memory)
+    }
+}
+
+/// A copy of a model's bytes, aligned as a mapping would be.
+@safe public final class ModelMemory: @unchecked Sendable {
+    public let bytes: UnsafeMutableRawBufferPointer
+
+    public init(_ source: [UInt8]) {
+        unsafe bytes = .allocate(byteCount: max(1, source.count), alignment: MKQ.alignment)
+        unsafe bytes.copyBytes(from: source)
+    }
+
+    deinit { unsafe bytes.deallocate() }
 }
 
 /// A whole file mapped read-only.

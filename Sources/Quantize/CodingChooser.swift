@@ -8,6 +8,8 @@ struct CodingChooser {
     private let groups: CodingGroups
     /// 16-bit values between convolutions.
     private let requested: Set<ValueID>
+    /// A scale per channel wherever the layers around a value absorb it.
+    private let equalizes: Bool
     /// Scores get some room above what calibration saw: a clipped score could tie with another.
     static let scoreHeadroom: Float = 1.25
     /// A clipped value shifts the statistics of its whole group, and 16 bits have room.
@@ -15,7 +17,11 @@ struct CodingChooser {
     /// The trunk and the scan: 16 bits with some room.
     static let wideHeadroom: Float = 2
 
-    init(graph: FloatGraph, calibration: Calibration, rule: RangeRule, requested: Set<ValueID> = []) {
+    init(
+        graph: FloatGraph, calibration: Calibration, rule: RangeRule, requested: Set<ValueID> = [],
+        equalizes: Bool = true
+    ) {
+        self.equalizes = equalizes
         self.requested = requested
         self.graph = graph
         self.calibration = calibration
@@ -137,6 +143,11 @@ struct CodingChooser {
                 high: [Float](repeating: Self.wideHeadroom * b, count: states)
                     + [Float](repeating: Self.wideHeadroom * c, count: states))
         }
+        if let factors = channelFactors(value) {
+            let histograms = calibration.histograms[value] ?? []
+            let reach = zip(histograms, factors).map { most($0) / $1 }.max() ?? 0
+            return .wide(high: factors.map { Self.scoreHeadroom * reach * $0 })
+        }
         // An activation's table has 4096 entries for the range.
         if consumers.contains(where: { if case .activation = $0 { true } else { false } }) {
             return .wide(high: [Self.scoreHeadroom * most(calibration.pooled(value))])
@@ -195,12 +206,59 @@ struct CodingChooser {
                 scales: (0..<channels).flatMap { _ in one }, zeroPoint: 0, low: 0, high: Float(silu))
         case .gate:
             return .centred(high: clipped(value))
-        case .activation(.relu) where isFused(node) && onlyConvolutionsRead(value):
+        case .activation(.relu) where isFused(node) && onlyConvolutionsRead(value) && equalizes:
             return .perChannel(high: (calibration.histograms[value] ?? []).map { rule.range($0).high })
         default:
+            if let factors = channelFactors(value) { return equalized(value, factors) }
             let range = rule.range(calibration.pooled(value))
             return .unsigned(low: range.low, high: range.high)
         }
+    }
+
+    /// How far each channel of a value reaches, 1 for the widest, where its producer can give each channel a scale of its own and
+    /// all that read it absorb them. An activation without a scale of its own hands them on: f(s·x) = s·f(x).
+    private func channelFactors(_ value: ValueID) -> [Float]? {
+        guard equalizes, value > 0 else { return nil }
+        let node = graph.nodes[value - 1]
+        switch node.op {
+        case .conv3d, .groupNorm, .layerNorm, .depthwise:
+            if onlyConvolutionsRead(value) { return factors(value) }
+            guard case .groupNorm = node.op, let only = homogeneousReader(value), onlyConvolutionsRead(only) else {
+                return nil
+            }
+            return factors(only)
+        case .activation(let f) where f.isHomogeneous && homogeneousReader(node.inputs[0]) == value:
+            return channelFactors(node.inputs[0])
+        default: return nil
+        }
+    }
+
+    private func factors(_ value: ValueID) -> [Float]? {
+        let high = clipped(value)
+        guard let most = high.max(), most > 0 else { return nil }
+        // Below 2^-12 a channel says nothing that the others do not drown.
+        return high.map { max($0 / most, 0x1p-12) }
+    }
+
+    /// What a homogeneous activation makes of a value that nothing else reads.
+    private func homogeneousReader(_ value: ValueID) -> ValueID? {
+        let readers = graph.consumers(of: value)
+        guard readers.count == 1, case .activation(let f) = graph.nodes[readers[0]].op, f.isHomogeneous else {
+            return nil
+        }
+        return graph.nodes[readers[0]].output
+    }
+
+    /// Codes with one zero point over the channels divided by their factors.
+    private func equalized(_ value: ValueID, _ factors: [Float]) -> ValueCoding {
+        var histogram = Histogram()
+        for (channel, factor) in zip(calibration.histograms[value] ?? [], factors) {
+            histogram.merge(channel.scaled(by: 1 / factor))
+        }
+        let range = rule.range(histogram)
+        var coding = ValueCoding.unsigned(low: range.low, high: range.high)
+        coding.scales = factors.map { $0 * coding.scales[0] }
+        return coding
     }
 
     private func isFused(_ node: Node) -> Bool { graph.valuesInsideFusedActivations.contains(node.inputs[0]) }
@@ -214,5 +272,15 @@ struct CodingChooser {
 
     private func onlyConvolutionsRead(_ value: ValueID) -> Bool {
         graph.consumers(of: value).allSatisfy { if case .conv3d = graph.nodes[$0].op { true } else { false } }
+    }
+}
+
+extension Activation {
+    /// f(s·x) = s·f(x) for every s > 0.
+    var isHomogeneous: Bool {
+        switch self {
+        case .relu, .leakyRelu: true
+        default: false
+        }
     }
 }

@@ -15,6 +15,27 @@ public struct LayerDifference: Sendable {
 
     /// Signal to quantization noise ratio in dB: mean square of the float values over that of the difference.
     public var sqnr: Double { noise > 0 ? 10 * log10(signal / noise) : .infinity }
+
+    init(op: Int, name: String) { (self.op, self.name) = (op, name) }
+
+    /// - Parameter integers: real values of a channel in the integer network.
+    init(op: Int, name: String, _ tensor: FloatTensor, integers: (Int) -> [Float]) {
+        self.init(op: op, name: name)
+        let count = tensor.size.count
+        for channel in 0..<tensor.channels {
+            let integers = integers(channel)
+            for i in 0..<count { add(tensor.values[channel * count + i], integers[i]) }
+        }
+    }
+
+    mutating func add(_ real: Float, _ integer: Float) {
+        let difference = integer - real
+        signal += Double(real * real)
+        noise += Double(difference * difference)
+        worst = max(worst, abs(difference))
+        floatLow = min(floatLow, real)
+        floatHigh = max(floatHigh, real)
+    }
 }
 
 /// Float against integer execution of the same input.
@@ -48,9 +69,14 @@ public struct Comparison: Sendable {
     }
 
     /// What the float network says, on the grid of its input.
-    static func floatLabels(_ graph: FloatGraph, _ input: FloatTensor) -> [UInt16] {
+    static func floatLabels(
+        _ graph: FloatGraph, _ input: FloatTensor, observe: (Int, FloatTensor) -> Void = { _, _ in }
+    ) -> [UInt16] {
         var scored = input.size
-        let labels = FloatExecutor(graph).run(input) { (_, tensor) throws(Never) in scored = tensor.size }
+        let labels = FloatExecutor(graph).run(input) { (index, tensor) throws(Never) in
+            scored = tensor.size
+            observe(index, tensor)
+        }
         return centred(labels, scored, in: input.size)
     }
 
@@ -60,23 +86,29 @@ public struct Comparison: Sendable {
         graph: FloatGraph, nodes: [Int], network: IntegerNetwork, input: FloatTensor,
         report: (Double) -> Void = { _ in }
     ) throws(RuntimeError) {
-        // The integer tensors are kept as codes (a quarter of the float's size), then the float network passes by.
-        var codes: [Int: [[Int32]]] = [:]
-        let file = network.file
-        integerLabels = try network.run(input) { op, view in
-            codes[nodes[op]] = (0..<view.layout.channels).map { view.codes($0) }
-        }
-        var found: [LayerDifference] = []
+        // Both go through the network together. An op that has to run before its float counterpart, which ops in another
+        // order than the nodes do, leaves its values behind.
+        let run = try SteppedRun(network, input, materializeScores: true)
+        var (found, next): ([LayerDifference], Int) = ([], 0)
+        var kept: [Int: [[Float]]] = [:]
+        var failure: RuntimeError?
         let last = Double(graph.nodes.count)
-        var scored = input.size
-        let labels = FloatExecutor(graph).run(input) { (index, tensor) throws(Never) in
+        floatLabels = Self.floatLabels(graph, input) { index, tensor in
             report(Double(index + 1) / last)
-            scored = tensor.size
-            guard let integer = codes.removeValue(forKey: index), let op = nodes.firstIndex(of: index) else { return }
-            found.append(Self.difference(op, file, integer, tensor))
+            guard failure == nil, let op = nodes.firstIndex(of: index), op < run.stepCount else { return }
+            while next <= op {
+                do throws(RuntimeError) { try run.step(next) } catch { return failure = error }
+                if nodes[next] > index { kept[next] = run.output(of: next).allReals }
+                next += 1
+            }
+            let integers = kept.removeValue(forKey: op)
+            let name = network.file.string(network.file.op(op).name)
+            let view = run.output(of: op)
+            found.append(LayerDifference(op: op, name: name, tensor) { integers?[$0] ?? view.reals($0) })
         }
+        if let failure { throw failure }
         layers = found
-        floatLabels = Self.centred(labels, scored, in: input.size)
+        integerLabels = try network.run(input)
     }
 
     /// Labels of a network without padding as the runtime writes them: the border that it eats is background.
@@ -89,28 +121,6 @@ public struct Comparison: Sendable {
             let y = row % size.height + (volume.height - size.height) / 2
             let start = (z * volume.height + y) * volume.width + x0
             for x in 0..<size.width { result[start + x] = labels[row * size.width + x] }
-        }
-        return result
-    }
-
-    private static func difference(
-        _ op: Int, _ file: ModelFile, _ codes: [[Int32]], _ tensor: FloatTensor
-    ) -> LayerDifference {
-        let record = file.tensor(Int(file.op(op).output))
-        var result = LayerDifference(op: op, name: file.string(file.op(op).name))
-        let count = tensor.size.count
-        for channel in 0..<tensor.channels {
-            let scale = file.scale(Int(record.scaleOffset) + (record.scaleCount == 1 ? 0 : channel))
-            let zeroPoint = Int32(record.zeroPoint)
-            for i in 0..<count {
-                let real = tensor.values[channel * count + i]
-                let difference = scale * Float(codes[channel][i] - zeroPoint) - real
-                result.signal += Double(real * real)
-                result.noise += Double(difference * difference)
-                result.worst = max(result.worst, abs(difference))
-                result.floatLow = min(result.floatLow, real)
-                result.floatHigh = max(result.floatHigh, real)
-            }
         }
         return result
     }

@@ -6,7 +6,7 @@ import MKRuntime
 public struct Converter {
     public struct Options: Sendable {
         public var rule = RangeRule.mse
-        public var correctsBias = true
+        public var methods: Methods = .everything
         public var wide = WideLayers.none
         public var threads = 1
 
@@ -16,7 +16,8 @@ public struct Converter {
     /// Where the work is, for a progress line.
     public enum Stage: Sendable {
         case calibrating(volume: Int, of: Int)
-        case correctingBias
+        case reference
+        case tuning
         case comparing
     }
 
@@ -39,33 +40,57 @@ public struct Converter {
         calibration.add(graph, input) { report(.calibrating(volume: volume, of: total), $0) }
     }
 
+    /// What the float network says of the volumes or patches on which conversions are tuned.
+    /// - Parameters: as for `convert`.
+    public func reference(
+        _ samples: [FloatTensor], inputCoding: ValueCoding?, metadata: ModelBuilder
+    ) throws(QuantizeError) -> FloatReference {
+        // Where the labels are, a first conversion knows well enough, and much sooner than the float network.
+        let model = try convert(inputCoding: inputCoding, metadata: metadata, reference: nil)
+        let network = try? IntegerNetwork(model.bytes, threads: options.threads)
+        let labels = samples.compactMap { try? network?.run($0) }
+        return FloatReference(graph, samples, labels: labels.count == samples.count ? labels : []) {
+            report(.reference, $0)
+        }
+    }
+
     /// - Parameters:
     ///   - inputCoding: coding of the network's input; nil to calibrate it.
     ///   - metadata: everything of the file but the graph.
-    ///   - samples: volumes or patches of one size for bias correction; without any there is none.
+    ///   - reference: volumes or patches to tune on; without any nothing is tuned.
     ///   - wide: other layers in 16 bits than the options say.
     public func convert(
-        inputCoding: ValueCoding?, metadata: ModelBuilder, samples: [FloatTensor], wide: WideLayers? = nil
+        inputCoding: ValueCoding?, metadata: ModelBuilder, reference: FloatReference?, wide: WideLayers? = nil
     ) throws(QuantizeError) -> LoweredModel {
         let requested = try graph.values(wide ?? options.wide)
-        let chooser = CodingChooser(graph: graph, calibration: calibration, rule: options.rule, requested: requested)
+        let chooser = CodingChooser(
+            graph: graph, calibration: calibration, rule: options.rule, requested: requested,
+            equalizes: options.methods.contains(.equalization))
         let inputRange = RangeRule.minMax.range(calibration.pooled(0))
         let codings = chooser.choose(
             input: inputCoding ?? .unsigned(low: inputRange.low, high: inputRange.high))
-        let narrowCopies = chooser.narrowCopies()
-        let byteForms = chooser.byteForms()
-        func lower(_ corrections: [Int: [Double]]) throws(QuantizeError) -> LoweredModel {
-            var lowering = Lowering(
-                graph: graph, codings: codings, narrowCopies: narrowCopies, byteForms: byteForms,
-                importance: { importance($0, codings[$0]!) },
-                biasCorrections: corrections, scanPeaks: calibration.scanPeaks, metadata: metadata)
-            return try lowering.run()
-        }
-        guard options.correctsBias, !samples.isEmpty else { return try lower([:]) }
-        let report = report
-        let corrections = try BiasCorrection(graph: graph, inputs: samples).corrections(
-            threads: options.threads, report: { report(.correctingBias, $0) }, lower: lower)
-        return try lower(corrections)
+        let plain = Lowering(
+            graph: graph, codings: codings, narrowCopies: chooser.narrowCopies(), byteForms: chooser.byteForms(),
+            importance: { importance($0, codings[$0]!) },
+            clipsWeights: options.methods.contains(.weightClipping), scanPeaks: calibration.scanPeaks,
+            metadata: metadata)
+        var lowering = plain
+        let model = try lowering.run()
+        guard let reference, !options.methods.isDisjoint(with: .tuning) else { return model }
+        let tuner = LayerTuner(reference: reference, methods: options.methods, threads: options.threads)
+        var tuned = plain
+        tuned.tuned = try tuner.run(lowering, model) { report(.tuning, $0) }
+        return try tuned.run()
+    }
+
+    /// The same for one conversion only.
+    /// - Parameter samples: volumes or patches to tune on; without any nothing is tuned.
+    public func convert(
+        inputCoding: ValueCoding?, metadata: ModelBuilder, samples: [FloatTensor]
+    ) throws(QuantizeError) -> LoweredModel {
+        let reference =
+            samples.isEmpty ? nil : try reference(samples, inputCoding: inputCoding, metadata: metadata)
+        return try convert(inputCoding: inputCoding, metadata: metadata, reference: reference)
     }
 
     /// What calibration saw of a value, its channels together.
@@ -78,9 +103,6 @@ public struct Converter {
             return max(histogram.energy / Double(max(1, histogram.count)) / (scale * scale), 1e-6)
         }
     }
-
-    /// Class indices of the float network.
-    public func floatLabels(_ input: FloatTensor) -> [UInt16] { Comparison.floatLabels(graph, input) }
 
     public func compare(_ model: LoweredModel, _ input: FloatTensor) throws(RuntimeError) -> Comparison {
         let network: IntegerNetwork

@@ -8,6 +8,10 @@ public struct Histogram: Sendable {
     public private(set) var low = Float.infinity
     public private(set) var high = -Float.infinity
     public private(set) var count = 0
+    /// Extremes of the inputs one after the other, each new one with a weight of a tenth.
+    private(set) var averageLow: Float = 0
+    private(set) var averageHigh: Float = 0
+    private static let averageWeight: Float = 0.1
     /// Sum of squares, of all values.
     public private(set) var energy = 0.0
 
@@ -15,6 +19,9 @@ public struct Histogram: Sendable {
 
     public mutating func add(_ values: ArraySlice<Float>) {
         guard let least = values.min(), let most = values.max() else { return }
+        let share = count == 0 ? 1 : Self.averageWeight
+        averageLow += (least - averageLow) * share
+        averageHigh += (most - averageHigh) * share
         low = min(low, least)
         high = max(high, most)
         while !(Float(Self.half) * width > max(most, -least)) { doubleWidth() }
@@ -54,8 +61,25 @@ public struct Histogram: Sendable {
         while other.width < width { other.doubleWidth() }
         for bin in bins.indices { bins[bin] += other.bins[bin] }
         (low, high) = (min(low, other.low), max(high, other.high))
+        (averageLow, averageHigh) = (min(averageLow, other.averageLow), max(averageHigh, other.averageHigh))
         count += other.count
         energy += other.energy
+    }
+
+    /// Of the values times a positive factor, to a bin's width.
+    func scaled(by factor: Float) -> Histogram {
+        guard count > 0 else { return self }
+        var result = Histogram()
+        (result.low, result.high) = (low * factor, high * factor)
+        (result.averageLow, result.averageHigh) = (averageLow * factor, averageHigh * factor)
+        while !(Float(Self.half) * result.width > max(result.high, -result.low)) { result.width *= 2 }
+        for (bin, amount) in bins.enumerated() where amount > 0 {
+            let target = Int((centre(bin) * factor / result.width).rounded(.down)) + Self.half
+            result.bins[min(max(target, 0), 2 * Self.half - 1)] += amount
+        }
+        result.count = count
+        result.energy = energy * Double(factor * factor)
+        return result
     }
 
     /// Centre of a bin.

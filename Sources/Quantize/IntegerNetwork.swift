@@ -7,24 +7,28 @@ import Ops
 /// Runs a model file with the very kernels that the device uses, and lets the converter see every tensor.
 public final class IntegerNetwork {
     public let file: ModelFile
-    private let pool: ThreadPool
-
-    /// A copy of the bytes, aligned as a mapping would be.
-    @safe private final class Memory: @unchecked Sendable {
-        let bytes: UnsafeMutableRawBufferPointer
-
-        init(_ source: [UInt8]) {
-            unsafe bytes = .allocate(byteCount: source.count, alignment: MKQ.alignment)
-            unsafe bytes.copyBytes(from: source)
-        }
-
-        deinit { unsafe bytes.deallocate() }
-    }
+    let pool: ThreadPool
+    private let memory: ModelMemory
 
     public init(_ bytes: [UInt8], threads: Int) throws(ModelFileError) {
-        let memory = Memory(bytes)
+        memory = ModelMemory(bytes)
         file = try unsafe ModelFile(validating: UnsafeRawBufferPointer(memory.bytes), owner: memory)
         pool = ThreadPool(threads: threads)
+    }
+
+    /// Gives a convolution other weights and channel constants of the same size, for the ops that have not run yet.
+    func replace(_ op: Int, with parts: ConvolutionParts) {
+        let record = file.op(op)
+        let start = unsafe UnsafeRawPointer(memory.bytes.baseAddress!)
+        let weights = unsafe UnsafeRawPointer(file.weights(record)) - start
+        let channels = unsafe UnsafeRawPointer(file.channels(record)) - start
+        precondition(parts.weights.count == Int(record.weightsBytes), "weights of another size")
+        unsafe parts.weights.withUnsafeBytes { source in
+            unsafe UnsafeMutableRawBufferPointer(rebasing: memory.bytes[weights...]).copyMemory(from: source)
+        }
+        unsafe parts.channels.withUnsafeBytes { source in
+            unsafe UnsafeMutableRawBufferPointer(rebasing: memory.bytes[channels...]).copyMemory(from: source)
+        }
     }
 
     /// The network's input codes for real inputs: floor(x / scale + 0.5) + zeroPoint, clamped.
@@ -38,20 +42,20 @@ public final class IntegerNetwork {
     }
 
     /// Runs the whole volume and returns class indices.
-    /// - Parameter observe: op index and a view of its output.
+    /// - Parameter observe: op index and a view of its output, the scores included; without it they exist row by row.
     public func run(
-        _ input: FloatTensor, observe: (Int, TensorView) -> Void = { _, _ in }
+        _ input: FloatTensor, observe: ((Int, TensorView) -> Void)? = nil
     ) throws(RuntimeError) -> [UInt16] {
         let codes = codes(input)
         let extent = Extent(input.size)
         let plan = try RunPlan(
-            file: file, volume: extent, mode: .whole, threads: pool.threads, materializeScores: true)
+            file: file, volume: extent, mode: .whole, threads: pool.threads, materializeScores: observe != nil)
         let arena = UnsafeMutableRawBufferPointer.allocate(byteCount: plan.arenaBytes, alignment: 64)
         defer { unsafe arena.deallocate() }
         let session = try unsafe Session(file: file, plan: plan, arena: arena, isa: ISA.best)
         let bytes = Argmax(classes: file.classCount).labelBytes
         var labels = [UInt8](repeating: 0, count: extent.voxels * bytes)
-        try unsafe withObserver(observe) { observer throws(RuntimeError) in
+        try unsafe withObserver(observe ?? { _, _ in }) { observer throws(RuntimeError) in
             unsafe try Self.run(session, codes, &labels, pool, observer)
         }
         return (0..<extent.voxels).map {
@@ -113,6 +117,27 @@ public final class IntegerNetwork {
         let scale = file.scale(Int(record.scaleOffset) + (record.scaleCount == 1 ? 0 : channel))
         let zeroPoint = Float(record.zeroPoint)
         return codes(channel).map { scale * (Float($0) - zeroPoint) }
+    }
+
+    /// Real values of every channel.
+    var allReals: [[Float]] { (0..<layout.channels).map { reals($0) } }
+
+    /// Real value of a voxel, by its index.
+    func real(_ channel: Int, _ voxel: Int) -> Float {
+        let (height, width) = (layout.extent.height, layout.extent.width)
+        let code = code(channel, voxel / (height * width), voxel / width % height, voxel % width)
+        let scale = file.scale(Int(record.scaleOffset) + (record.scaleCount == 1 ? 0 : channel))
+        return scale * Float(code - Int32(record.zeroPoint))
+    }
+
+    /// The code of one voxel.
+    func code(_ channel: Int, _ z: Int, _ y: Int, _ x: Int) -> Int32 {
+        let perBlock = layout.element.channelsPerBlock
+        let at =
+            layout.rowOffset(block: channel / perBlock, z: z, y: y) + x * 4 + (channel % perBlock) * (4 / perBlock)
+        return layout.element == .u8
+            ? unsafe Int32(base.load(fromByteOffset: at, as: UInt8.self))
+            : unsafe Int32(base.load(fromByteOffset: at, as: Int16.self))
     }
 
     public func codes(_ channel: Int) -> [Int32] {

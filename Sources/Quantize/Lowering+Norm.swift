@@ -66,10 +66,11 @@ extension Lowering {
 
     mutating func addLayerNorm(_ index: Int, _ node: Node, _ norm: LayerNorm) throws(QuantizeError) {
         let input = Double(codings[node.inputs[0]]!.scale(0))
-        let scale = Double(codings[node.output]!.scale(0))
+        let output = codings[node.output]!
         let count = Double(norm.scale.count)
         let epsilon = max((norm.epsilon * count * count / (input * input)).rounded(), 1)
-        let (gains, biases) = (norm.scale.map { Double($0) / scale }, norm.shift.map { Double($0) / scale })
+        let gains = norm.scale.indices.map { Double(norm.scale[$0]) / Double(output.scale($0)) }
+        let biases = norm.shift.indices.map { Double(norm.shift[$0]) / Double(output.scale($0)) }
         guard epsilon < 0x1p48, (gains + biases).allSatisfy({ abs($0) < 32767 }) else {
             throw QuantizeError(layer: node.name, message: "a gain or offset is too large for its output range")
         }

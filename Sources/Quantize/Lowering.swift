@@ -11,6 +11,22 @@ public struct LoweredModel: Sendable {
     /// Node index by op index: the node whose float output the op's output stands for, -1 for a byte copy.
     public var nodes: [Int]
     public var codings: [ValueID: ValueCoding]
+    /// Node of the convolution behind each conv3d op, by op index.
+    var convolutions: [Int: Int]
+}
+
+/// Integer weights and real bias of a convolution.
+struct TunedConvolution: Equatable, Sendable {
+    var weights: QuantizedWeights
+    /// Real, per output channel.
+    var bias: [Double]
+}
+
+/// What the file holds of a convolution.
+struct ConvolutionParts {
+    /// In kernel order.
+    var weights: [Int8]
+    var channels: [mk_channel]
 }
 
 /// Turns a float graph with codings into integer records.
@@ -23,14 +39,16 @@ struct Lowering {
     /// Codings in bytes of 16-bit values that a convolution with ReLU writes.
     private var byteForms: [ValueID: ValueCoding]
     let importance: (ValueID) -> [Double]
-    /// Real corrections added to a convolution's bias, by node index.
-    let biasCorrections: [Int: [Double]]
+    let clipsWeights: Bool
+    /// By node index; what is not in it is rounded to the nearest.
+    var tuned: [Int: TunedConvolution]
     /// By node index.
     let scanPeaks: [Int: [ScanPeaks]]
 
     private var builder: ModelBuilder
     private var tensors: [ValueID: UInt32] = [:]
     private var nodes: [Int] = []
+    private var convolutions: [Int: Int] = [:]
     let groups: CodingGroups
     /// Sizes of the values relative to the input's.
     private let shapes: [(coarseness: UInt16, growth: (Int16, Int16, Int16))]
@@ -38,15 +56,16 @@ struct Lowering {
     init(
         graph: FloatGraph, codings: [ValueID: ValueCoding], narrowCopies: [ValueID: ValueCoding],
         byteForms: [ValueID: ValueCoding] = [:],
-        importance: @escaping (ValueID) -> [Double],
-        biasCorrections: [Int: [Double]], scanPeaks: [Int: [ScanPeaks]], metadata: ModelBuilder
+        importance: @escaping (ValueID) -> [Double], clipsWeights: Bool = true,
+        tuned: [Int: TunedConvolution] = [:], scanPeaks: [Int: [ScanPeaks]], metadata: ModelBuilder
     ) {
         self.graph = graph
         self.codings = codings
         self.narrowCopies = narrowCopies
         self.byteForms = byteForms
         self.importance = importance
-        self.biasCorrections = biasCorrections
+        self.clipsWeights = clipsWeights
+        self.tuned = tuned
         self.scanPeaks = scanPeaks
         builder = metadata
         shapes = graph.relativeSizes()
@@ -87,7 +106,7 @@ struct Lowering {
             case .batchNorm(let norm): try addBatchNorm(index, node, norm)
             }
         }
-        return LoweredModel(bytes: builder.bytes(), nodes: nodes, codings: codings)
+        return LoweredModel(bytes: builder.bytes(), nodes: nodes, codings: codings, convolutions: convolutions)
     }
 
     // MARK: Tensors
@@ -200,24 +219,13 @@ struct Lowering {
     ) throws(QuantizeError) {
         let input = readCoding(node.inputs[0])
         let value = graph.nodes[target].output
-        let inputScales = (0..<conv.inChannels).map { input.scale($0) }
-        let weights =
-            input.isWide
-            ? WeightQuantizer.quantizeWide(conv, inputScales: inputScales)
-            : WeightQuantizer.quantize(conv, inputScales: inputScales, importance: importance(node.inputs[0]))
-        let isSplit = target != index && byteForms[value] != nil
-        let output = isSplit ? byteForms[value]! : codings[value]!
-        let shape = Conv3D(
-            inChannels: conv.inChannels, outChannels: conv.outChannels, kernel: Extent(conv.kernel),
-            dilation: Extent(conv.dilation), padding: Extent(conv.padding), inputElement: input.isWide ? .i16 : .u8,
-            inputZeroPoint: input.zeroPoint, outputZeroPoint: output.zeroPoint,
-            outputElement: output.isWide ? .i16 : .u8)
-        var channels: [mk_channel] = []
-        for o in 0..<conv.outChannels {
-            channels.append(try channel(o, index, node, conv, weights, input: input, outputScale: output.scale(o)))
-        }
+        let output = self.output(of: index)
+        let found = tuned[index] ?? rounded(index, conv)
+        tuned[index] = found
+        let parts = try parts(index, found)
         addNarrowCopy(node.inputs[0])
         addTensor(value, name: graph.nodes[target].name)
+        let isSplit = target != index && byteForms[value] != nil
         let written = isSplit ? addByteTensor(value, name: "\(node.name).bytes") : tensors[value]!
         var op = OpRecord()
         op.kind = .conv3d
@@ -225,12 +233,60 @@ struct Lowering {
         op.dilation = triple(conv.dilation)
         op.padding = triple(conv.padding)
         op.mode = (conv.stride == 2 ? 1 : 0) + (output.isWide && target != index ? 2 : 0)
+        convolutions[nodes.count] = index
         builder.addOp(
             op, name: node.name, inputs: [self.input(node.inputs[0], of: .conv3d)], output: written,
-            weights: kernelOrder(weights.codes, shape), channels: channels)
+            weights: parts.weights, channels: parts.channels)
         finish(target, input.isWide ? "conv3d-i16" : "conv3d-u8")
         if output.isWide, target != index { builder.require(feature: "conv3d-relu-i16") }
         if isSplit { try addWideForm(node, value, from: written) }
+    }
+
+    /// The node whose value a convolution writes: its own, or that of the activation which its clamp does.
+    func target(of index: Int) -> Int {
+        let value = graph.nodes[index].output
+        return graph.valuesInsideFusedActivations.contains(value) ? graph.consumers(of: value)[0] : index
+    }
+
+    /// The coding that a convolution writes.
+    func output(of index: Int) -> ValueCoding {
+        let target = target(of: index)
+        let value = graph.nodes[target].output
+        return (target != index ? byteForms[value] : nil) ?? codings[value]!
+    }
+
+    /// Weights rounded to the nearest code, in the scales with the least error.
+    func rounded(_ index: Int, _ conv: ConvWeights) -> TunedConvolution {
+        let value = graph.nodes[index].inputs[0]
+        let input = readCoding(value)
+        let scales = (0..<conv.inChannels).map { input.scale($0) }
+        let weights =
+            input.isWide
+            ? WeightQuantizer.quantizeWide(conv, inputScales: scales)
+            : WeightQuantizer.quantize(conv, inputScales: scales, importance: importance(value), clips: clipsWeights)
+        return TunedConvolution(weights: weights, bias: conv.bias.map(Double.init))
+    }
+
+    /// A convolution as the file holds it.
+    func parts(_ index: Int, _ tuned: TunedConvolution) throws(QuantizeError) -> ConvolutionParts {
+        let node = graph.nodes[index]
+        guard case .conv3d(let conv) = node.op else { preconditionFailure("not a convolution") }
+        let (input, output) = (readCoding(node.inputs[0]), output(of: index))
+        let shape = Conv3D(
+            inChannels: conv.inChannels, outChannels: conv.outChannels, kernel: Extent(conv.kernel),
+            dilation: Extent(conv.dilation), padding: Extent(conv.padding), inputElement: input.isWide ? .i16 : .u8,
+            inputZeroPoint: input.zeroPoint, outputZeroPoint: output.zeroPoint,
+            outputElement: output.isWide ? .i16 : .u8)
+        let perChannel = conv.weights.count / conv.outChannels
+        var channels: [mk_channel] = []
+        for o in 0..<conv.outChannels {
+            channels.append(
+                try channel(
+                    o, node, row: tuned.weights.codes[(o * perChannel)..<((o + 1) * perChannel)],
+                    bias: tuned.bias[o], scale: tuned.weights.accumulatorScales[o], zeroPoint: input.zeroPoint,
+                    largestCode: input.isWide ? 32768 : 255, outputScale: output.scale(o)))
+        }
+        return ConvolutionParts(weights: kernelOrder(tuned.weights.codes, shape), channels: channels)
     }
 
     /// Requantization factors must stay under a quarter (docs/arithmetic.md): where an output step would be finer than
@@ -303,17 +359,6 @@ struct Lowering {
             let most = weights[(c * taps)..<((c + 1) * taps)].map(abs).max() ?? 0
             return max(Double(most) / 127, 1e-9) * Double(input.scale(c))
         }
-    }
-
-    private func channel(
-        _ o: Int, _ index: Int, _ node: Node, _ conv: ConvWeights, _ weights: QuantizedWeights, input: ValueCoding,
-        outputScale: Float
-    ) throws(QuantizeError) -> mk_channel {
-        let perChannel = conv.weights.count / conv.outChannels
-        return try channel(
-            o, node, row: weights.codes[(o * perChannel)..<((o + 1) * perChannel)],
-            bias: Double(conv.bias[o]) + (biasCorrections[index]?[o] ?? 0), scale: weights.accumulatorScales[o],
-            zeroPoint: input.zeroPoint, largestCode: input.isWide ? 32768 : 255, outputScale: outputScale)
     }
 
     /// - Parameters:

@@ -80,7 +80,7 @@ public enum Metadata {
     }
 
     /// Colours for labels that the configuration does not name: hues a golden angle apart, so neighbours differ.
-    static func colour(_ index: Int) -> (UInt8, UInt8, UInt8) {
+    public static func colour(_ index: Int) -> (UInt8, UInt8, UInt8) {
         guard index > 0 else { return (0, 0, 0) }
         let hue = (Double(index) * 137.508).truncatingRemainder(dividingBy: 360) / 60
         let rest = 1 - abs(hue.truncatingRemainder(dividingBy: 2) - 1)

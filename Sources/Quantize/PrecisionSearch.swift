@@ -1,10 +1,25 @@
 import GraphIR
 
-/// Which convolutions' outputs to keep in 16 bits: what each one costs in 8, and the shortest list that keeps the labels.
+/// Which convolutions' outputs to keep in 16 bits: what each one costs in 8, and the list that keeps the labels, fits into
+/// memory, or both.
 ///
-/// A layer's cost is the loss of agreement when it alone has 8 bits. Layers are then given 16 bits from the dearest on, until
-/// the mean foreground Dice to the float labels has dropped by no more than what is allowed.
+/// A layer's cost is the loss of agreement when it alone has 8 bits. Layers are then given 16 bits from the dearest on, those
+/// left out that would not fit, until the mean foreground Dice to the float labels is high enough; where no Dice is asked for,
+/// as long as anything fits, and then the best of what was met is taken.
 public struct PrecisionSearch {
+    /// What the search has to hold.
+    public struct Target: Sendable {
+        /// Largest distance of the mean foreground Dice from 1.
+        public var maxDiceDrop: Double?
+        /// Bytes of a whole run.
+        public var memory: Int?
+
+        public init(maxDiceDrop: Double?, memory: Int?) {
+            self.maxDiceDrop = maxDiceDrop
+            self.memory = memory
+        }
+    }
+
     /// What happens when one layer alone has 8 bits.
     public struct Sensitivity: Sendable {
         public var layer: String
@@ -12,36 +27,62 @@ public struct PrecisionSearch {
         public var dice: Double
     }
 
-    /// One more layer in 16 bits than the step before; the first has none.
+    /// Agreement with the float labels, and mean foreground Dice.
+    public typealias Fidelity = (agreement: Double, dice: Double)
+
+    /// What a choice needs.
+    public struct Need: Sendable {
+        /// Of the smallest plan.
+        public var leastBytes: Int
+        /// Of the fastest plan that fits; nil when none does.
+        public var bytes: Int?
+        /// Time of that plan, in units of the fastest one with 8 bits throughout.
+        public var time: Double?
+        public var plan: String
+
+        public init(leastBytes: Int, bytes: Int?, time: Double?, plan: String) {
+            (self.leastBytes, self.bytes, self.time, self.plan) = (leastBytes, bytes, time, plan)
+        }
+    }
+
+    /// One more layer in 16 bits than the last step that fits; the first has none.
     public struct Step: Sendable {
         public var layer: String?
-        public var agreement: Double
-        public var dice: Double
+        /// nil where it does not fit into memory.
+        public var fidelity: Fidelity?
+        public var need: Need
         /// Of all multiply-adds, the share that reads 16 bits, at half the speed.
         public var wideShare: Double
     }
 
     public struct Result: Sendable {
+        public var target: Target
         public var sensitivities: [Sensitivity]
         public var steps: [Step]
+        /// Index of the step that is taken.
+        public var chosen: Int
         public var wide: WideLayers
-        /// Whether the last step keeps the labels.
+        /// Whether the Dice that was asked for is reached.
         public var isReached: Bool
     }
 
     let graph: FloatGraph
-    /// Agreement and mean foreground Dice of a choice of layers; whole conversions are finished in every way (bias correction),
-    /// others only have to rank layers.
-    public typealias Measure = (_ wide: WideLayers, _ isWhole: Bool) throws -> (agreement: Double, dice: Double)
+    /// Of a choice of layers; whole conversions are finished in every way, others only have to rank layers.
+    public typealias Measure = (_ wide: WideLayers, _ isWhole: Bool) throws -> Fidelity
     let measure: Measure
+    let need: (_ wide: WideLayers, _ wideShare: Double) throws -> Need
 
-    public init(graph: FloatGraph, measure: @escaping Measure) {
+    public init(
+        graph: FloatGraph, measure: @escaping Measure, need: @escaping (WideLayers, Double) throws -> Need
+    ) {
         self.graph = graph
         self.measure = measure
+        self.need = need
     }
 
     /// - Parameter report: told the share of the work that is done.
-    public func run(maxDiceDrop: Double, report: (Double) -> Void) throws -> Result {
+    /// - Throws: what the closures throw; a memory limit that not even 8 bits throughout meet is for the caller to see.
+    public func run(_ target: Target, report: (Double) -> Void) throws -> Result {
         let layers = graph.convolvedValues().map(\.layer)
         let work = Double(2 * layers.count + 1)
         var sensitivities: [Sensitivity] = []
@@ -55,22 +96,48 @@ public struct PrecisionSearch {
         let order = sensitivities.indices.sorted {
             (sensitivities[$0].agreement, $0) < (sensitivities[$1].agreement, $1)
         }
-        var steps: [Step] = []
-        var chosen: Set<String> = []
-        for count in 0...layers.count {
-            if count > 0 { chosen.insert(sensitivities[order[count - 1]].layer) }
-            let found = try measure(chosen.isEmpty ? .none : .layers(chosen), true)
-            steps.append(
-                Step(
-                    layer: count > 0 ? sensitivities[order[count - 1]].layer : nil, agreement: found.agreement,
-                    dice: found.dice, wideShare: wideShare(chosen)))
-            report(Double(layers.count + count + 1) / work)
-            if 1 - found.dice <= maxDiceDrop { break }
+        sensitivities = order.map { sensitivities[$0] }
+        var (steps, chosen): ([Step], Set<String>) = ([], [])
+        func isEnough(_ step: Step) -> Bool {
+            guard let most = target.maxDiceDrop, let fidelity = step.fidelity else { return false }
+            return 1 - fidelity.dice <= most
         }
+        for layer in [nil] + sensitivities.map({ Optional($0.layer) }) {
+            let trial = chosen.union(layer.map { [$0] } ?? [])
+            let step = try step(layer, trial)
+            steps.append(step)
+            report(Double(layers.count + steps.count) / work)
+            if step.fidelity != nil { chosen = trial }
+            if isEnough(step) { break }
+        }
+        return result(target, sensitivities, steps, isEnough)
+    }
+
+    private func step(_ layer: String?, _ layers: Set<String>) throws -> Step {
+        let wide: WideLayers = layers.isEmpty ? .none : .layers(layers)
+        let share = wideShare(layers)
+        let need = try need(wide, share)
+        // Without a 16-bit layer there is something to report in any case.
+        let fidelity = need.bytes != nil || layers.isEmpty ? try measure(wide, true) : nil
+        return Step(layer: layer, fidelity: fidelity, need: need, wideShare: share)
+    }
+
+    private func result(
+        _ target: Target, _ sensitivities: [Sensitivity], _ steps: [Step], _ isEnough: (Step) -> Bool
+    ) -> Result {
+        let measured = steps.indices.filter { steps[$0].fidelity != nil }
+        let last = measured[measured.count - 1]
+        // More bits are as a rule, not always, closer to float.
+        let best = measured.max {
+            let (a, b) = (steps[$0].fidelity!, steps[$1].fidelity!)
+            return (a.dice, a.agreement, -$0) < (b.dice, b.agreement, -$1)
+        }!
+        let chosen = isEnough(steps[last]) ? last : best
+        let layers = Set(measured.filter { $0 <= chosen }.compactMap { steps[$0].layer })
         return Result(
-            sensitivities: order.map { sensitivities[$0] }, steps: steps,
-            wide: chosen.isEmpty ? .none : .layers(chosen),
-            isReached: 1 - steps[steps.count - 1].dice <= maxDiceDrop)
+            target: target, sensitivities: sensitivities, steps: steps, chosen: chosen,
+            wide: layers.isEmpty ? .none : .layers(layers),
+            isReached: target.maxDiceDrop == nil || isEnough(steps[chosen]))
     }
 
     private func wideShare(_ layers: Set<String>) -> Double {

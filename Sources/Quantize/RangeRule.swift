@@ -4,6 +4,8 @@ import Glibc
 public enum RangeRule: Equatable, Sendable {
     /// The extremes.
     case minMax
+    /// A moving average of the extremes of the volumes or patches: one outlier among many does not decide.
+    case average
     /// The share of values that stays unclipped, e.g. 0.9999.
     case percentile(Double)
     /// The range with the least mean squared error after rounding and clipping.
@@ -14,12 +16,13 @@ public enum RangeRule: Equatable, Sendable {
 
     /// What is worth trying when labels differ more than they should.
     public static let usual: [RangeRule] = [
-        .mse, .minMax, .entropy, .percentile(0.999), .percentile(0.9999), .percentile(0.99999),
+        .mse, .minMax, .average, .entropy, .percentile(0.999), .percentile(0.9999), .percentile(0.99999),
     ]
 
     public var name: String {
         switch self {
         case .minMax: "minmax"
+        case .average: "average"
         case .percentile(let p): "percentile:\(p)"
         case .mse: "mse"
         case .entropy: "entropy"
@@ -33,6 +36,7 @@ public enum RangeRule: Equatable, Sendable {
         var high = max(histogram.high, 0)
         switch self {
         case .minMax: break
+        case .average: (low, high) = (min(histogram.averageLow, 0), max(histogram.averageHigh, 0))
         case .percentile(let p):
             high = max(histogram.quantile(p), 0)
             low = histogram.low < 0 ? min(histogram.quantile(1 - p), 0) : 0

@@ -4,7 +4,7 @@ import GraphIR
 import Ops
 
 /// Integer weights of one convolution: symmetric with a scale per output channel, the input's scales folded in first.
-struct QuantizedWeights {
+struct QuantizedWeights: Equatable, Sendable {
     /// `[out][in][kz][ky][kx]`, -127 ... 127; -32767 ... 32767 where the input has 16 bits.
     var codes: [Int16]
     /// Real value of one accumulator unit, per output channel.
@@ -15,7 +15,10 @@ enum WeightQuantizer {
     /// - Parameters:
     ///   - inputScales: real value of one input code, per input channel.
     ///   - importance: mean square of the input's codes per channel; errors of weights that meet large codes count more.
-    static func quantize(_ conv: ConvWeights, inputScales: [Float], importance: [Double]) -> QuantizedWeights {
+    ///   - clips: whether large weights may be cut off for finer steps.
+    static func quantize(
+        _ conv: ConvWeights, inputScales: [Float], importance: [Double], clips: Bool = true
+    ) -> QuantizedWeights {
         let taps = conv.kernel.count
         let perChannel = conv.inChannels * taps
         var result = QuantizedWeights(codes: [], accumulatorScales: [])
@@ -25,7 +28,8 @@ enum WeightQuantizer {
                 Double(conv.weights[o * perChannel + $0]) * Double(inputScales[$0 / taps])
             }
             // Beside a bias that is 2^28 units large, weights of less than a unit do not matter; the accumulator does.
-            let scale = max(bestScale(folded) { importance[$0 / taps] }, Double(abs(conv.bias[o])) * 0x1p-28)
+            let scale = max(
+                bestScale(folded, steps: clips ? 40 : 0) { importance[$0 / taps] }, Double(abs(conv.bias[o])) * 0x1p-28)
             result.accumulatorScales.append(scale)
             result.codes += folded.map { Int16(code($0, scale)) }
         }
@@ -60,13 +64,13 @@ enum WeightQuantizer {
     }
 
     /// The scale with the least weighted squared error among 41 from the largest magnitude down to 0.6 of it.
-    private static func bestScale(_ weights: [Double], importance: (Int) -> Double) -> Double {
+    private static func bestScale(_ weights: [Double], steps: Int, importance: (Int) -> Double) -> Double {
         let most = weights.map(abs).max() ?? 0
         // A filter of zeros: any scale does, this one keeps the bias exact enough.
         guard most > 0 else { return 1e-9 }
         var best = most / 127
         var least = Double.infinity
-        for step in 0...40 {
+        for step in 0...steps {
             let scale = most / 127 * (1 - Double(step) / 100)
             var error = 0.0
             for (index, weight) in weights.enumerated() {

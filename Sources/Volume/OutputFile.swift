@@ -128,4 +128,10 @@ public enum WholeFile {
         try file.write(bytes)
         try file.commit()
     }
+
+    /// Whether `write` could begin now: to know before long work. Leaves nothing behind.
+    /// - Throws: as `write`.
+    public static func check(_ path: String, overwrite: Bool, inputs: [String] = []) throws(VolumeError) {
+        _ = try OutputFile(path: path, overwrite: overwrite, inputs: inputs)
+    }
 }

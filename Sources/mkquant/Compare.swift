@@ -51,9 +51,10 @@ struct Compare: ParsableCommand {
         guard volumes.count == graph.inputChannels else {
             throw CommandError(.usage, "\(volumes.count) volumes for a network of \(graph.inputChannels) channels")
         }
-        let input = try NetworkInput(paths: volumes, config: loaded.config, crop: loaded.usesPatches ? 0 : crop)
-        let patch = Patches(input.tensor, graph: loaded.graph, config: loaded.config).tensors[0]
-        Terminal.warn(input.warnings)
+        var warnings: [String] = []
+        let set = CalibrationSet(source: loaded, crop: crop, windows: nil)
+        let patch = try set.tensors(volumes, warnings: &warnings)[0]
+        Terminal.warn(warnings)
         let progress = Progress(quiet: quiet)
         let bytes = try SourceFile.read(path: model)
         let comparison: Comparison

@@ -70,15 +70,16 @@ struct LayerTable {
     }
 
     /// The three layers whose output is noisiest.
+    var noisiest: ArraySlice<Row> { rows.sorted { $0.sqnr < $1.sqnr }.prefix(3) }
+
     private var worst: String {
-        let noisiest = rows.sorted { $0.sqnr < $1.sqnr }.prefix(3)
-        return "noisiest: " + noisiest.map { "\($0.name) \(Format.fixed($0.sqnr, 1)) dB" }.joined(separator: ", ")
+        "noisiest: " + noisiest.map { "\($0.name) \(Format.fixed($0.sqnr, 1)) dB" }.joined(separator: ", ")
     }
 
     private func number(_ x: Float) -> String { Format.fixed(Double(x), abs(x) < 10 ? 3 : 1) }
 
-    func json(_ path: String) -> JSON {
-        .object([
+    func json(_ path: String) -> [(String, JSON)] {
+        [
             ("model", .string(path)), ("bytes", .integer(model.bytes.count)),
             ("parameters", .integer(graph.parameterCount)), ("agreement", .number(comparison.agreement)),
             ("mean_foreground_dice", comparison.meanForegroundDice.map { .number($0) } ?? .null),
@@ -96,6 +97,6 @@ struct LayerTable {
                         ])
                     })
             ),
-        ])
+        ]
     }
 }

@@ -1,24 +1,72 @@
 import CommandSupport
 import Quantize
 
-/// What 8 bits cost each layer, and what 16 bits buy, step by step.
+/// What 8 bits cost each layer, and what 16 bits buy and need, step by step.
 struct PrecisionTable {
     let search: PrecisionSearch.Result
 
     init(_ search: PrecisionSearch.Result) { self.search = search }
 
+    static let costColumns = ["alone in 8 bits", "agreement", "mean foreground Dice"]
+
+    var costs: [[String]] {
+        search.sensitivities.map { [$0.layer, Format.fixed($0.agreement, 6), Format.fixed($0.dice, 4)] }
+    }
+
+    static let stepColumns = [
+        "", "16 bits added", "agreement", "mean foreground Dice", "work in 16 bits", "memory", "at the least", "time",
+        "plan",
+    ]
+
+    /// The step that is taken has an arrow.
+    var steps: [[String]] {
+        search.steps.enumerated().map { index, step in
+            [
+                index == search.chosen ? "→" : "", step.layer ?? "-",
+                step.fidelity.map { Format.fixed($0.agreement, 6) } ?? "does not fit",
+                step.fidelity.map { Format.fixed($0.dice, 4) } ?? "-", Format.fixed(100 * step.wideShare, 0) + " %",
+                step.need.bytes.map(Format.mebibytes) ?? "-", Format.mebibytes(step.need.leastBytes),
+                step.need.time.map { Format.fixed($0, 2) } ?? "-", step.need.plan,
+            ]
+        }
+    }
+
     var text: String {
-        var costs = [["alone in 8 bits", "agreement", "mean foreground Dice"]]
-        for layer in search.sensitivities {
-            costs.append([layer.layer, Format.fixed(layer.agreement, 6), Format.fixed(layer.dice, 4)])
-        }
-        var steps = [["layers in 16 bits", "added", "agreement", "mean foreground Dice", "work in 16 bits"]]
-        for (count, step) in search.steps.enumerated() {
-            steps.append([
-                "\(count)", step.layer ?? "-", Format.fixed(step.agreement, 6), Format.fixed(step.dice, 4),
-                Format.fixed(100 * step.wideShare, 0) + " %",
-            ])
-        }
-        return Format.table(costs) + "\n\n" + Format.table(steps)
+        Format.table([Self.costColumns] + costs) + "\n\n" + Format.table([Self.stepColumns] + steps)
+            + "\ntime: estimate, 1 for the fastest plan with 8 bits throughout"
+    }
+
+    var json: JSON {
+        .object([
+            ("max_dice_drop", search.target.maxDiceDrop.map { .number($0) } ?? .null),
+            ("memory_limit_bytes", search.target.memory.map { .integer($0) } ?? .null),
+            ("chosen_step", .integer(search.chosen)),
+            (
+                "sensitivities",
+                .array(
+                    search.sensitivities.map {
+                        .object([
+                            ("layer", .string($0.layer)), ("agreement", .number($0.agreement)),
+                            ("mean_foreground_dice", .number($0.dice)),
+                        ])
+                    })
+            ),
+            (
+                "steps",
+                .array(
+                    search.steps.map { step in
+                        .object([
+                            ("layer", step.layer.map { .string($0) } ?? .null),
+                            ("agreement", step.fidelity.map { .number($0.agreement) } ?? .null),
+                            ("mean_foreground_dice", step.fidelity.map { .number($0.dice) } ?? .null),
+                            ("wide_share", .number(step.wideShare)),
+                            ("planned_bytes", step.need.bytes.map { .integer($0) } ?? .null),
+                            ("least_bytes", .integer(step.need.leastBytes)),
+                            ("relative_time", step.need.time.map { .number($0) } ?? .null),
+                            ("plan", .string(step.need.plan)),
+                        ])
+                    })
+            ),
+        ])
     }
 }

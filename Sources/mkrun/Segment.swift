@@ -43,7 +43,7 @@ struct Segment: ParsableCommand {
             axis; a voxel's add up to exactly 1).
             """) var probabilities: String?
     @Flag(help: "Replace an existing output.") var overwrite = false
-    @Option(help: "Write a report of the run as JSON.") var json: String?
+    @Option(help: "Write a report of the run (or, with --dry-run, the plan) as JSON.") var json: String?
     @Option(help: "Write voxels and volume of every label as CSV.") var stats: String?
     @Flag(help: "Print all modes and the plan with its exact bytes; read no voxel.") var dryRun = false
     @Option(help: "With --dry-run, write the map of the arena over time as an SVG picture.") var svg: String?
@@ -84,6 +84,7 @@ struct Segment: ParsableCommand {
             let text = PlanText(plan, mapped, limit: memory?.bytes, estimate: estimate)
             print(text.text)
             if let svg { try WholeFile.write(Array(text.svg.utf8), to: svg, overwrite: overwrite) }
+            if let json { try WholeFile.write(Array((text.json.text() + "\n").utf8), to: json, overwrite: overwrite) }
             return
         }
         let progress = Progress(quiet: quiet)

@@ -41,16 +41,19 @@ import Testing
         let report = "\(bench.scratch.path)/report.html"
         let run = try bench.convert(["--max-dice-drop", "0", "--report", report])
         #expect(run.status == 0, "\(run.errors)")
-        #expect(run.output.contains("alone in 8 bits") && run.output.contains("layers in 16 bits"))
+        #expect(run.output.contains("alone in 8 bits") && run.output.contains("16 bits added"))
         #expect(run.output.contains("noisiest: "))
         let page = try String(contentsOfFile: report, encoding: .utf8)
-        for part in ["<h2>Layers</h2>", "<h2>Precision</h2>", "<h2>Labels</h2>", "</html>"] {
+        for part in ["<h2>Layers</h2>", "<h2>Precision</h2>", "<h2>Labels</h2>", "<h2>Memory</h2>", "<svg", "</html>"] {
             #expect(page.contains(part))
         }
         #expect(!page.contains("http://") && !page.contains("https://"))
         let numbers = try JSONSerialization.jsonObject(
             with: Data(contentsOf: URL(fileURLWithPath: "\(bench.scratch.path)/report.json")))
         #expect((numbers as? [String: Any])?["agreement"] is Double)
+        for key in ["layers", "precision", "labels", "memory", "methods"] {
+            #expect((numbers as? [String: Any])?[key] != nil, "\(key)")
+        }
         let inspect = try Tool.run("mkquant", ["inspect", "\(bench.scratch.path)/net.mkq"])
         #expect(inspect.output.contains("16-bit layers:  model."))
         // A second run must be asked for before it replaces anything.
@@ -61,9 +64,78 @@ import Testing
         let run = try Bench().convert(["--try-ranges"])
         #expect(run.status == 0, "\(run.errors)")
         let lines = run.output.split(separator: "\n")
-        #expect(lines[0].hasPrefix("ranges") && lines.prefix(7).contains { $0.hasPrefix("entropy") })
-        let agreements = lines[1...6].compactMap { Double($0.split(separator: " ")[1]) }
-        #expect(agreements.count == 6 && agreements == agreements.sorted(by: >))
+        #expect(lines[0].hasPrefix("ranges") && lines.prefix(8).contains { $0.hasPrefix("average") })
+        let agreements = lines[1...7].compactMap { Double($0.split(separator: " ")[1]) }
+        #expect(agreements.count == 7 && agreements == agreements.sorted(by: >))
+    }
+
+    @Test func methodsAreTried() throws {
+        let run = try Bench().convert(["--try-methods", "--no-weight-correction"])
+        #expect(run.status == 0, "\(run.errors)")
+        let rows = run.output.split(separator: "\n")[1...10]
+        let names = rows.map { $0.prefix { !$0.isNumber }.trimmingCharacters(in: .whitespaces) }
+        let methods = ["equalization", "weight clipping", "bias correction", "adaptive rounding"]
+        #expect(names == ["none"] + methods.map { "only \($0)" } + ["all"] + methods.map { "all but \($0)" })
+        #expect(!run.output.contains("weight correction"))
+    }
+
+    /// What fits is taken; what cannot be is refused before anything is written, with a status that says why.
+    @Test func memoryIsATarget() throws {
+        let bench = try Bench()
+        let model = "\(bench.scratch.path)/net.mkq"
+        let roomy = try bench.convert(["--memory", "1GiB", "--volume", "64x64x64", "--json"])
+        #expect(roomy.status == 0, "\(roomy.errors)")
+        let json = try JSONSerialization.jsonObject(with: Data(roomy.output.utf8)) as? [String: Any]
+        let steps = (json?["precision"] as? [String: Any])?["steps"] as? [[String: Any]]
+        // Two convolutions can have 16 bits.
+        #expect(steps?.count == 3 && steps?.allSatisfy { $0["planned_bytes"] is Int } == true)
+        let needs = steps?.compactMap { $0["least_bytes"] as? Int } ?? []
+        #expect(needs == needs.sorted())
+        let plan = try Tool.run(
+            "mkquant", ["plan", model, "--volume", "64x64x64", "--threads", "2", "--no-time", "--json"])
+        let planned = try JSONSerialization.jsonObject(with: Data(plan.output.utf8)) as? [String: Any]
+        let memory = (json?["memory"] as? [String: Any])?["fastest"] as? [String: Any]
+        #expect(planned?["planned_bytes"] is Int && memory?["planned_bytes"] is Int)
+        try FileManager.default.removeItem(atPath: model)
+
+        let tight = try bench.convert(["--memory", "1MiB", "--volume", "64x64x64"])
+        #expect(tight.status == 7 && tight.errors.contains("--memory 1.0 MiB"))
+        let between = needs.first.map { "\($0)" } ?? "0"
+        let both = try bench.convert(["--memory", between, "--max-dice-drop", "0", "--volume", "64x64x64"])
+        #expect(both.status == 10 && both.errors.contains("nothing written"), "\(both.errors)")
+        #expect(!FileManager.default.fileExists(atPath: model))
+        #expect(try bench.convert(["--memory", "1GiB", "--int16", "all"]).status == 2)
+    }
+
+    @Test func checkHasAStatusOfItsOwn() throws {
+        let bench = try Bench()
+        let refused = try bench.convert(["--check", "1"])
+        #expect(refused.status == 10 && refused.errors.contains("must be 1.0 or more"), "\(refused.errors)")
+        #expect(!FileManager.default.fileExists(atPath: "\(bench.scratch.path)/net.mkq"))
+        #expect(try bench.convert(["--check", "0.5"]).status == 0)
+    }
+
+    /// Every output is looked at before work starts: a report that exists must not leave a model behind.
+    @Test func aReportThatExistsStopsTheRunAtOnce() throws {
+        let bench = try Bench()
+        for name in ["page.html", "page.json"] {
+            let path = try bench.scratch.write([1, 2, 3], name)
+            let run = try bench.convert(["--report", "\(bench.scratch.path)/page.html"])
+            #expect(run.status == 8 && run.errors.contains(name), "\(run.errors)")
+            #expect(!FileManager.default.fileExists(atPath: "\(bench.scratch.path)/net.mkq"))
+            try FileManager.default.removeItem(atPath: path)
+        }
+        #expect(try bench.convert(["--report", "\(bench.scratch.path)/page.html"]).status == 0)
+    }
+
+    /// Also over several volumes, windows and threads: nothing in a model file depends on the run.
+    @Test func conversionIsByteIdentical() throws {
+        let bench = try Bench()
+        let arguments = ["--calibrate", bench.volume, bench.volume, "--crop", "16", "--windows", "3", "--overwrite"]
+        #expect(try bench.convert(arguments).status == 0)
+        let first = FileManager.default.contents(atPath: "\(bench.scratch.path)/net.mkq")
+        #expect(try bench.convert(arguments + ["--threads", "1"]).status == 0)
+        #expect(first != nil && first == FileManager.default.contents(atPath: "\(bench.scratch.path)/net.mkq"))
     }
 
     @Test func sixteenBitsTwiceIsAContradiction() throws {

@@ -47,7 +47,9 @@ import Testing
         var undetected: [Int] = []
         for bit in 0..<(8 * bytes.count) {
             memory[bit / 8] ^= 1 << UInt8(bit % 8)
-            if (try? ModelFile(validating: UnsafeRawBufferPointer(memory), owner: nil)) != nil { undetected.append(bit) }
+            if (try? ModelFile(validating: UnsafeRawBufferPointer(memory), owner: nil)) != nil {
+                undetected.append(bit)
+            }
             memory[bit / 8] ^= 1 << UInt8(bit % 8)
         }
         bytes.withUnsafeBytes { #expect(memory.elementsEqual($0)) }

@@ -1,0 +1,75 @@
+import CommandSupport
+import GraphIR
+import Quantize
+import Volume
+
+/// What calibration looks at: of each volume its central cube, or windows around voxels that are drawn where there is a signal.
+/// One volume is in memory at a time, and a few windows for what needs them again.
+struct CalibrationSet {
+    let source: NetworkSource.Loaded
+    /// Edge of a cube in voxels; 0 for whole volumes. Networks with statistics or scans over their input get windows of the size
+    /// they were trained on.
+    let crop: Int
+    /// Per volume; nil for one central cube, or eight windows where the network was trained on windows.
+    let windows: Int?
+
+    /// Windows that are kept to tune layers on: eight, four where they are large.
+    var samples: Int { source.usesPatches || crop > 0 && crop <= 96 ? 8 : 4 }
+
+    /// `count` of a volume's windows, the strongest signal first, the others from all that there are.
+    static func spread(_ tensors: [FloatTensor], _ count: Int) -> [FloatTensor] {
+        let count = min(count, tensors.count)
+        return (0..<count).map { tensors[$0 * tensors.count / count] }
+    }
+    private static let trainedWindows = 8
+
+    /// Of one case, the window with the strongest signal first.
+    /// - Parameters:
+    ///   - paths: one file per input channel.
+    ///   - warnings: of the files' headers.
+    func tensors(_ paths: [String], warnings: inout [String]) throws -> [FloatTensor] {
+        let cutsWindows = source.usesPatches || windows != nil && crop > 0
+        let input = try NetworkInput(paths: paths, config: source.config, crop: cutsWindows ? 0 : crop)
+        warnings += input.warnings
+        guard cutsWindows else { return [input.tensor] }
+        let patch = source.config.window.map { Size3(depth: $0.patch[2], height: $0.patch[1], width: $0.patch[0]) }
+        let size = source.usesPatches ? patch! : Size3(cube: crop)
+        let count = windows ?? Self.trainedWindows
+        let whole = input.tensor
+        let windows = VoxelDraw([whole], count: count).voxels[0].map { voxel in
+            let (height, width) = (whole.size.height, whole.size.width)
+            return Self.window(
+                whole, size, around: (voxel / (height * width), voxel / width % height, voxel % width))
+        }
+        let signals = windows.map { $0.values.reduce(0) { $0 + Double(abs($1)) } }
+        return windows.indices.sorted { (signals[$0], $1) > (signals[$1], $0) }.map { windows[$0] }
+    }
+
+    /// The window of that size nearest to being centred on a voxel; zero (what normalization makes of air) outside the volume.
+    private static func window(_ input: FloatTensor, _ size: Size3, around centre: (Int, Int, Int)) -> FloatTensor {
+        func start(_ centre: Int, _ size: Int, _ whole: Int) -> Int { max(0, min(centre - size / 2, whole - size)) }
+        var result = FloatTensor(channels: input.channels, size: size)
+        let from = input.size
+        let (z0, y0, x0) = (
+            start(centre.0, size.depth, from.depth), start(centre.1, size.height, from.height),
+            start(centre.2, size.width, from.width)
+        )
+        let width = min(size.width, from.width)
+        for c in 0..<input.channels {
+            for z in 0..<min(size.depth, from.depth) {
+                for y in 0..<min(size.height, from.height) {
+                    let source = ((c * from.depth + z0 + z) * from.height + y0 + y) * from.width + x0
+                    let target = ((c * size.depth + z) * size.height + y) * size.width
+                    result.values.replaceSubrange(
+                        target..<(target + width), with: input.values[source..<(source + width)])
+                }
+            }
+        }
+        return result
+    }
+}
+
+extension NetworkSource.Loaded {
+    /// Whether calibration works on windows of whole volumes: then a crop would only change their normalization.
+    var usesPatches: Bool { config.window != nil && graph.nodes.contains { $0.op.isGlobal } }
+}
