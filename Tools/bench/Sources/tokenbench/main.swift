@@ -133,11 +133,25 @@ struct IntegerKAN {
     }
 }
 
-let (scan, kan) = (IntegerScan(), IntegerKAN())
+/// The same edges by look-up: `edge_tables` on token-major codes.
+struct EdgeTables {
+    let x = memory(tokens * channels).assumingMemoryBound(to: UInt8.self)
+    let tables = memory(channels * 256 * 64 * 2).assumingMemoryBound(to: Int16.self)
+    let y = memory(tokens * 64 * 2).assumingMemoryBound(to: Int16.self)
+
+    init() {
+        for i in 0..<(tokens * channels) { x[i] = .random(in: 0...255) }
+        for i in 0..<(channels * 256 * 64) { tables[i] = .random(in: -500...500) }
+    }
+
+    func run() { edge_tables(x, tables, y, Int32(tokens), Int32(channels)) }
+}
+
+let (scan, kan, edges) = (IntegerScan(), IntegerKAN(), EdgeTables())
 var best: [String: Double] = [:]
 for _ in 0..<rounds {
     let round = [
-        "scan": timed(scan.run), "kan": timed(kan.run),
+        "scan": timed(scan.run), "kan": timed(kan.run), "kan_edge_tables": timed(edges.run),
         "scan_avx512_f32": timed { if float_scan_avx512(&float, 128) == 0 { best["scan_avx512_f32"] = 0 } },
         "scan_avx512_f32_whole": timed { _ = float_scan_avx512(&float, Int32(tokens)) },
     ]
