@@ -72,13 +72,17 @@ extension ONNXImporter {
         set(node, .tensor(graph.append(name, .batchNorm(norm), [source])))
     }
 
-    /// Statistics over a volume; a network of fewer axes would take those of each slice.
-    private func requireVolume() throws(Problem) {
-        guard rank == 3 else { throw Problem("statistics of \(rank) axes (supported: networks of three axes)") }
+    /// Statistics are those of the volume, or in a network of two axes those of each slice.
+    private func requirePlanes() throws(Problem) {
+        guard rank >= 2 else { throw Problem("statistics of one axis (supported: networks of two or three axes)") }
+    }
+
+    private func groupNorm(groups: Int, _ scale: [Float], _ shift: [Float], _ epsilon: Double) -> GroupNorm {
+        GroupNorm(groups: groups, scale: scale, shift: shift, epsilon: epsilon, isPerSlice: rank == 2)
     }
 
     private mutating func instanceNormalization(_ node: Onnx_NodeProto, _ name: String) throws(Problem) {
-        try requireVolume()
+        try requirePlanes()
         let epsilon = ONNXAttributes(node).float("epsilon", 1e-5)
         if case .grouped(let source, let groups, false, _) = try input(node, 0) {
             let lists = try parameters(node, 1...2, groups)
@@ -94,12 +98,12 @@ extension ONNXImporter {
             node,
             .tensor(
                 graph.append(
-                    name, .groupNorm(GroupNorm(groups: count, scale: lists[0], shift: lists[1], epsilon: epsilon)),
+                    name, .groupNorm(groupNorm(groups: count, lists[0], lists[1], epsilon)),
                     [source])))
     }
 
     private mutating func groupNormalization(_ node: Onnx_NodeProto, _ name: String) throws(Problem) {
-        try requireVolume()
+        try requirePlanes()
         let source = try tensor(node, 0, name)
         let count = graph.channels[source]
         let attributes = ONNXAttributes(node)
@@ -110,8 +114,7 @@ extension ONNXImporter {
         let lists = try parameters(node, 1...2, perGroup ? groups : count).map { list in
             perGroup ? list.flatMap { [Float](repeating: $0, count: count / groups) } : list
         }
-        let norm = GroupNorm(
-            groups: groups, scale: lists[0], shift: lists[1], epsilon: attributes.float("epsilon", 1e-5))
+        let norm = groupNorm(groups: groups, lists[0], lists[1], attributes.float("epsilon", 1e-5))
         set(node, .tensor(graph.append(name, .groupNorm(norm), [source])))
     }
 
@@ -152,29 +155,6 @@ extension ONNXImporter {
         set(node, pads.allSatisfy { $0 == 0 } ? .tensor(source) : .padded(source, pads))
     }
 
-    private mutating func resize(_ node: Onnx_NodeProto, _ name: String) throws(Problem) {
-        let attributes = ONNXAttributes(node)
-        let mode = attributes.text("mode", "nearest")
-        let index = node.opType == "Upsample" ? 1 : 2
-        guard hasInput(node, index), case .constant(let scales) = try input(node, index),
-            scales.values.count == rank + 2
-        else {
-            throw Problem("sizes that are not known here (supported: constant scales)")
-        }
-        guard rank == 3, scales.values == [1, 1, 2, 2, 2] else {
-            throw Problem("scales \(scales.values) (supported: 2 along three axes)")
-        }
-        guard mode == "nearest" else { throw Problem("mode=\(mode) (supported: nearest)") }
-        let transform = attributes.text("coordinate_transformation_mode", "half_pixel")
-        let rounding = attributes.text("nearest_mode", "round_prefer_floor")
-        // Doubling by the floor of x / 2, which half-pixel coordinates rounded down at the half come to as well.
-        let isFloor =
-            node.opType == "Upsample" || (transform == "asymmetric" && rounding == "floor")
-            || (transform.hasSuffix("half_pixel") && rounding.hasPrefix("round_prefer"))
-        guard isFloor else { throw Problem("\(transform) coordinates, \(rounding)") }
-        try nearest(node, name)
-    }
-
     /// What older opsets do around the normalization of groups: [N, groups, -1] and back.
     private mutating func reshape(_ node: Onnx_NodeProto) throws(Problem) {
         let source = try input(node, 0)
@@ -187,9 +167,8 @@ extension ONNXImporter {
             return set(node, .constant(ONNXConstant(shape: wanted, values: c.values, integers: c.integers)))
         case .grouped(let base, let groups, true, let epsilon):
             let count = graph.channels[base]
-            let norm = GroupNorm(
-                groups: groups, scale: [Float](repeating: 1, count: count), shift: [Float](repeating: 0, count: count),
-                epsilon: epsilon)
+            let norm = groupNorm(
+                groups: groups, [Float](repeating: 1, count: count), [Float](repeating: 0, count: count), epsilon)
             return set(node, .tensor(graph.append("\(node.output.first ?? "").norm", .groupNorm(norm), [base])))
         default: break
         }
@@ -197,7 +176,7 @@ extension ONNXImporter {
         guard let wanted = try constant(node, 1, "shape").integers, wanted.count == 3, wanted[2] == -1, wanted[1] > 0,
             graph.channels[base] % wanted[1] == 0
         else { throw Problem("other than around a group normalization") }
-        try requireVolume()
+        try requirePlanes()
         set(node, .grouped(base, groups: wanted[1], isNormalized: false, epsilon: 0))
     }
 

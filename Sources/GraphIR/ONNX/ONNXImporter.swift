@@ -34,6 +34,8 @@ public struct ONNXImporter {
     /// Axes of the network: 1 to 3.
     let rank: Int
     private(set) var values: [String: Value] = [:]
+    /// Of the network's values, as far as they were asked for, where the file fixes that of its input.
+    private var sizes: [Size3]
     /// Names of the nodes whose values are still functions: what the table that is made of one is called.
     private var functionNames: [String: String] = [:]
     private var problems: [String] = []
@@ -59,6 +61,8 @@ public struct ONNXImporter {
         }
         rank = shape.count - 2
         graph = FloatGraph(inputChannels: shape[1])
+        let sides = [Int](repeating: 1, count: 3 - rank) + shape[2...]
+        sizes = sides.allSatisfy((1...32767).contains) ? [Size3(sides)] : []
         values[inputs[0].name] = .tensor(0)
     }
 
@@ -140,6 +144,18 @@ public struct ONNXImporter {
             throw ImportError(.malformed, model.path, error.description)
         }
         return pruned
+    }
+
+    /// Of a value; nil where the file leaves the input's open.
+    mutating func size(of value: ValueID) -> Size3? {
+        guard !sizes.isEmpty else { return nil }
+        while sizes.count <= value {
+            let node = graph.nodes[sizes.count - 1]
+            let size = node.op.outputSize(sizes[node.inputs[0]])
+            guard [size.depth, size.height, size.width].allSatisfy((1...(1 << 20)).contains) else { return nil }
+            sizes.append(size)
+        }
+        return sizes[value]
     }
 
     // MARK: Values
