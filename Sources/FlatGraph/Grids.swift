@@ -23,8 +23,8 @@ extension OpRecord {
         switch kind {
         // A grid that no axis changes has another way to say so.
         case .conv3d: return kept == 0 || (kept < 7 && mode & 1 == 1)
-        case .resize: return kept < 7 && mode & 2 == 0
-        case .maxPool, .depthToSpace: return kept < 7 && mode & 3 == 0
+        case .resize, .maxPool: return kept < 7 && mode & 2 == 0
+        case .depthToSpace: return kept < 7 && mode & 3 == 0
         case .groupNorm: return mode <= 3
         default: return mode <= 1
         }

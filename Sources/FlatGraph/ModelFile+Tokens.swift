@@ -32,7 +32,7 @@ extension ModelFile {
     }
 
     public func maxPool(_ op: OpRecord) -> MaxPool {
-        MaxPool(factor: op.factor, zeroPoint: tensor(Int(op.output)).zeroPoint)
+        MaxPool(factor: op.factor, overlaps: op.mode & 1 == 1, zeroPoint: tensor(Int(op.output)).zeroPoint)
     }
 
     public func resize(_ op: OpRecord) -> Resize {

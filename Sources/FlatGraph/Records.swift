@@ -263,7 +263,7 @@ public struct OpRecord: Equatable, Sendable {
     public var kernel: (UInt16, UInt16, UInt16) = (0, 0, 0)
     public var dilation: (UInt16, UInt16, UInt16) = (0, 0, 0)
     public var padding: (UInt16, UInt16, UInt16) = (0, 0, 0)
-    /// conv3d: 1 with stride 2, and 2 more where i16 output is clamped at 0. resize: 1 is linear.
+    /// conv3d: 1 with stride 2, and 2 more where i16 output is clamped at 0. resize: 1 is linear. maxPool: 1 overlaps.
     /// These, maxPool and depthToSpace: 4, 8, 16 more where depth, height, width keep their grid.
     /// tokenConv and scan: 1 runs from the last token to the first.
     /// groupNorm and depthwise with i16 output: 1 clamps at 0. groupNorm: 2 more has statistics of each slice.

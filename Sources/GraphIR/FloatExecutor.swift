@@ -103,7 +103,7 @@ public struct FloatExecutor {
         case .scan: preconditionFailure("a scan has two results")
         case .gate: return FloatTokens.gate(inputs[0], inputs[1], inputs[2])
         case .depthToSpace(let factor): return FloatGrids.depthToSpace(inputs[0], factor)
-        case .maxPool(let factor): return FloatGrids.maxPool(inputs[0], factor)
+        case .maxPool(let pool): return FloatGrids.maxPool(inputs[0], pool)
         case .resize(let resize): return FloatGrids.resize(inputs[0], resize)
         case .sliceOrder(let order): return FloatTokens.reorder(inputs[0], order)
         case .argmax: preconditionFailure("an argmax makes no float tensor")

@@ -155,8 +155,7 @@ public enum FloatOp: Equatable, Sendable {
     /// Channel ((kz·fy + ky)·fx + kx)·C + c of a voxel becomes channel c of voxel (fz·z + kz, fy·y + ky, fx·x + kx): the second
     /// half of a transposed convolution whose kernel and stride are the factors, 1 or 2.
     case depthToSpace(Size3)
-    /// The largest of each box of as many voxels (1 or 2 along each axis), channel by channel; sides are multiples of it.
-    case maxPool(Size3)
+    case maxPool(GridPool)
     case resize(GridResize)
     /// The token sequence in another order, or back; the size stays. See `SliceOrder`.
     case sliceOrder(SliceOrder)
@@ -212,7 +211,7 @@ extension FloatOp {
         case .conv3d(let conv): conv.outputSize(of: input)
         case .depthToSpace(let factor): input * factor
         case .resize(let resize): input * resize.factor
-        case .maxPool(let factor): input / factor
+        case .maxPool(let pool): input / pool.factor
         default: input
         }
     }
@@ -225,7 +224,7 @@ extension FloatOp {
         }
         return switch self {
         case .conv3d(let conv): levels(conv.stride, 1)
-        case .maxPool(let factor): levels(factor, 1)
+        case .maxPool(let pool): levels(pool.factor, 1)
         case .depthToSpace(let factor): levels(factor, -1)
         case .resize(let resize): levels(resize.factor, -1)
         default: Size3(cube: 0)

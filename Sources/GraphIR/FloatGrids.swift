@@ -1,3 +1,16 @@
+/// The largest of each box of voxels, channel by channel; sides are multiples of the factors. See `Ops.MaxPool`.
+public struct GridPool: Equatable, Sendable {
+    /// 1 or 2.
+    public var factor: Size3
+    /// Boxes have one voxel more, before them, along axes that are halved.
+    public var overlaps: Bool
+
+    public init(factor: Size3, overlaps: Bool = false) {
+        self.factor = factor
+        self.overlaps = overlaps
+    }
+}
+
 /// A change to a grid twice as fine along some axes: see `Ops.Resize`.
 public struct GridResize: Equatable, Sendable {
     /// 1 or 2.
@@ -48,7 +61,8 @@ extension FloatGraph {
             // Thousands of doublings would leave an Int.
             sizes.append(
                 Size3(
-                    depth: min(size.depth, 1 << 40), height: min(size.height, 1 << 40), width: min(size.width, 1 << 40)))
+                    depth: min(size.depth, 1 << 40), height: min(size.height, 1 << 40), width: min(size.width, 1 << 40))
+            )
         }
         return zip(levels, sizes).map { level, size in
             func growth(_ size: Int, _ level: Int) -> Int { size - (base >> min(max(level, 0), 20)) }
@@ -132,14 +146,21 @@ enum FloatGrids {
         return result
     }
 
-    static func maxPool(_ x: FloatTensor, _ factor: Size3) -> FloatTensor {
+    static func maxPool(_ x: FloatTensor, _ pool: GridPool) -> FloatTensor {
+        let factor = pool.factor
         var result = FloatTensor(channels: x.channels, size: x.size / factor)
+        func range(_ at: Int, _ factor: Int) -> Range<Int> {
+            (pool.overlaps && factor == 2 ? max(2 * at - 1, 0) : factor * at)..<(factor * (at + 1))
+        }
         for c in 0..<x.channels {
             result.size.forEach { z, y, xx in
                 var most = -Float.infinity
-                factor.forEach { dz, dy, dx in
-                    let at = x.size.index(factor.depth * z + dz, factor.height * y + dy, factor.width * xx + dx)
-                    most = max(most, x.values[c * x.size.count + at])
+                for az in range(z, factor.depth) {
+                    for ay in range(y, factor.height) {
+                        for ax in range(xx, factor.width) {
+                            most = max(most, x.values[c * x.size.count + x.size.index(az, ay, ax)])
+                        }
+                    }
                 }
                 result.values[c * result.size.count + result.size.index(z, y, xx)] = most
             }

@@ -38,7 +38,7 @@ struct GraphCheck {
             try checkFactor(factor)
             try check(
                 inputs[0] % factor.count == 0, "\(inputs[0]) channels (must be a multiple of \(factor.count))")
-        case .maxPool(let factor): try checkFactor(factor)
+        case .maxPool(let pool): try checkFactor(pool.factor)
         case .resize(let resize): try checkFactor(resize.factor)
         default: try checkTokenOp(inputs)
         }

@@ -248,8 +248,9 @@ struct LinesPlan: Sendable {
                     region.x, conv.padding.width, conv.dilation.width * (conv.kernel.width - 1), conv.stride.width,
                     extent.width))
         case .maxPool:
+            let before = file.maxPool(op).overlaps ? 1 : 0
             func axis(_ range: Range<Int>, _ factor: Int) -> Range<Int> {
-                (factor * range.lowerBound)..<(factor * range.upperBound)
+                max(0, factor * range.lowerBound - before * (factor - 1))..<(factor * range.upperBound)
             }
             return Region(y: axis(region.y, op.factor.height), x: axis(region.x, op.factor.width))
         case .depthToSpace, .resize:

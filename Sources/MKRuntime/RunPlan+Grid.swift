@@ -99,6 +99,8 @@ extension RunPlan {
         case .depthwise:
             let kernel = file.depthwise(op).kernel
             return scaled(kernel.depth / 2, kernel.height / 2, kernel.width / 2)
+        case .maxPool where file.maxPool(op).overlaps:
+            return scaled(op.factor.depth - 1, op.factor.height - 1, op.factor.width - 1)
         // A voxel of the output lies within one of the input; between centres, one beside it is read as well.
         case .depthToSpace, .resize:
             let reach = op.kind == .resize && file.resize(op).isLinear ? 2 : 1

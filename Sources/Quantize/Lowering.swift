@@ -106,7 +106,10 @@ struct Lowering {
             case .scan(let scan): try addScan(index, node, scan)
             case .gate: try addGate(index, node)
             case .depthToSpace(let factor): addGrid(index, node, .depthToSpace, factor, feature: "depth-to-space")
-            case .maxPool(let factor): addGrid(index, node, .maxPool, factor, feature: "max-pool")
+            case .maxPool(let pool):
+                addGrid(
+                    index, node, .maxPool, pool.factor, mode: pool.overlaps ? 1 : 0,
+                    feature: pool.overlaps ? "max-pool-3" : "max-pool")
             case .resize(let resize):
                 addGrid(index, node, .resize, resize.factor, mode: resize.isLinear ? 1 : 0, feature: "resize")
             case .sliceOrder(let order): addSliceOrder(index, node, order)

@@ -261,7 +261,9 @@ extension GoldenKernels {
 
     private static func maxPool(_ test: GoldenCase, _ isa: ISA) throws -> [Int] {
         let (input, output) = try (test.input(), test.output())
-        MaxPool(factor: try test.extent("factor"), zeroPoint: 0).run(
+        let op = MaxPool(
+            factor: try test.extent("factor"), overlaps: try test.number("overlaps") != 0, zeroPoint: 0)
+        op.run(
             input: input.base, inputLayout: input.layout, output: output.base, outputLayout: output.layout,
             rows: 0..<output.layout.extent.rows)
         return codes(output, test)

@@ -21,6 +21,8 @@ import Testing
         /// nil: by a transposed convolution.
         var isLinear: Bool?
         var hasNorm = false
+        /// Boxes of the pooling.
+        var overlaps = false
 
         var testDescription: String { name }
 
@@ -41,6 +43,8 @@ import Testing
                 name: "across, strided, linear", factor: Size3(depth: 2, height: 1, width: 2), kernel: Size3(cube: 3),
                 isStrided: true, isLinear: true),
             Variant(name: "volume, linear", factor: Size3(cube: 2), kernel: Size3(cube: 3), isLinear: true),
+            Variant(name: "volume, overlapping", factor: Size3(cube: 2), kernel: Size3(cube: 3), overlaps: true),
+            Variant(name: "slices, overlapping", factor: slices, kernel: plane, isLinear: false, overlaps: true),
         ]
     }
 
@@ -73,7 +77,11 @@ import Testing
         }
         func down(_ name: String, _ input: ValueID, _ channels: Int) -> ValueID {
             if variant.isStrided { return block(name, input, channels, stride: variant.factor) }
-            return block(name, graph.append("\(name).pool", .maxPool(variant.factor), [input]), channels)
+            return block(
+                name,
+                graph.append(
+                    "\(name).pool", .maxPool(GridPool(factor: variant.factor, overlaps: variant.overlaps)), [input]),
+                channels)
         }
         func up(_ name: String, _ input: ValueID) -> ValueID {
             if let isLinear = variant.isLinear {

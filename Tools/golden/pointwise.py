@@ -57,10 +57,17 @@ def slice_order(input, *, is_inverse):
     return input.transpose(0, 2, 3, 1).reshape(input.shape)
 
 
-def max_pool(input, *, factor):
-    """The largest of each box of fz × fy × fx voxels, 1 or 2: u8 or i16 [C, fz·D, fy·H, fx·W] -> [C, D, H, W]."""
-    channels, *size = input.shape
-    return input.reshape(channels, *(side for n, f in zip(size, factor) for side in (n // f, f))).max(axis=(2, 4, 6))
+def max_pool(input, *, factor, overlaps):
+    """The largest of each box of fz × fy × fx voxels, 1 or 2; where it overlaps, with the voxel before along axes of 2, if there is
+    one: u8 or i16 [C, fz·D, fy·H, fx·W] -> [C, D, H, W]."""
+    result = input
+    for axis, f in enumerate(factor, 1):
+        index = np.arange(0, input.shape[axis], f)
+        parts = [np.take(result, index + i, axis) for i in range(f)]
+        if overlaps and f == 2:
+            parts.append(np.take(result, np.maximum(index - 1, 0), axis))
+        result = np.maximum.reduce(parts)
+    return result
 
 
 def resize(input, *, factor, is_linear):

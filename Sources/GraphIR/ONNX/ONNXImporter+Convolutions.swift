@@ -16,7 +16,7 @@ extension ONNXImporter {
         let out = weights.shape[0]
         let strides = try attributes.spatial("strides", rank: rank, 1)
         let dilation = try attributes.spatial("dilations", rank: rank, 1)
-        var pads = try self.pads(attributes, kernel: kernel, dilation: dilation, stride: strides)
+        var pads = try self.pads(attributes, kernel: kernel, dilation: dilation, stride: strides, of: source)
         for axis in 0..<3 {
             pads.begin[axis] += extra[axis]
             pads.end[axis] += extra[3 + axis]
@@ -74,9 +74,9 @@ extension ONNXImporter {
         return strides
     }
 
-    /// - Note: "same" padding with stride 2 depends on the size; sides are taken to be even, as the planner demands.
-    func pads(
-        _ attributes: ONNXAttributes, kernel: [Int], dilation: [Int], stride: [Int]
+    /// - Note: "same" padding with stride 2 depends on the size; sides that the file leaves open are taken to be even.
+    mutating func pads(
+        _ attributes: ONNXAttributes, kernel: [Int], dilation: [Int], stride: [Int], of source: ValueID
     ) throws(Problem) -> Pads {
         switch attributes.text("auto_pad", "NOTSET") {
         case "NOTSET":
@@ -88,7 +88,11 @@ extension ONNXImporter {
             return (absent + list.prefix(rank), absent + list.suffix(rank))
         case "VALID": return ([0, 0, 0], [0, 0, 0])
         case let same where same == "SAME_UPPER" || same == "SAME_LOWER":
-            let total = (0..<3).map { max(0, dilation[$0] * (kernel[$0] - 1) + 1 - stride[$0]) }
+            let sides = size(of: source).map { [$0.depth, $0.height, $0.width] } ?? [2, 2, 2]
+            let total = (0..<3).map { axis in
+                let last = (sides[axis] + stride[axis] - 1) / stride[axis] * stride[axis] - stride[axis]
+                return max(0, last + dilation[axis] * (kernel[axis] - 1) + 1 - sides[axis])
+            }
             let small = total.map { $0 / 2 }
             let large = total.map { ($0 + 1) / 2 }
             return same == "SAME_UPPER" ? (small, large) : (large, small)

@@ -20,7 +20,7 @@ extension ONNXImporter {
         guard try attributes.spatial("dilations", rank: rank, 1) == [1, 1, 1],
             attributes.text("auto_pad", "NOTSET") == "NOTSET", attributes.ints("output_shape") == nil
         else { throw Problem("dilations, auto_pad or output_shape (supported: pads)") }
-        let pads = try self.pads(attributes, kernel: kernel, dilation: [1, 1, 1], stride: factor)
+        let pads = try self.pads(attributes, kernel: kernel, dilation: [1, 1, 1], stride: factor, of: source)
         let added = try attributes.spatial("output_padding", rank: rank, 0)
         for axis in 0..<3 where kernel[axis] - pads.begin[axis] - pads.end[axis] + added[axis] != factor[axis] {
             throw Problem(
@@ -62,17 +62,32 @@ extension ONNXImporter {
         let kernel = try attributes.spatial("kernel_shape", rank: rank, 1)
         let strides = try attributes.spatial("strides", rank: rank, 1)
         let dilation = try attributes.spatial("dilations", rank: rank, 1)
-        let pads = try self.pads(attributes, kernel: kernel, dilation: dilation, stride: strides)
+        let pads = try self.pads(attributes, kernel: kernel, dilation: dilation, stride: strides, of: source)
+        guard attributes.int("ceil_mode", 0) == 0 || kernel == strides else { throw Problem("ceil_mode=1") }
         let isPadded = (pads.begin + pads.end).contains { $0 != 0 }
         guard kernel.allSatisfy({ (1...15).contains($0) }) else { throw Problem("kernel \(kernel.suffix(rank))") }
         if isMax {
-            guard strides == kernel, strides.allSatisfy((1...2).contains), !isPadded, dilation == [1, 1, 1] else {
+            if let size = size(of: source), size / Size3(strides) * Size3(strides) != size {
+                throw Problem("sides \(size) that are no multiples of the strides")
+            }
+            // Kernel 3, stride 2, one voxel of padding before (and behind, where nothing is left).
+            let overlaps = (0..<3).allSatisfy { axis in
+                kernel[axis] == 2 * strides[axis] - 1 && pads.begin[axis] == strides[axis] - 1
+            }
+            guard overlaps || (strides == kernel && !isPadded), strides.allSatisfy((1...2).contains),
+                dilation == [1, 1, 1]
+            else {
                 throw Problem(
-                    "kernel \(kernel.suffix(rank)), strides \(strides.suffix(rank)), \(isPadded ? "" : "no ")padding (supported: strides like the kernel, 1 or 2, no padding)"
+                    "kernel \(kernel.suffix(rank)), strides \(strides.suffix(rank)), \(isPadded ? "" : "no ")padding (supported: 2 and stride 2 without, 3 and stride 2 with a voxel of padding)"
                 )
             }
             return set(
-                node, .tensor(kernel == [1, 1, 1] ? source : graph.append(name, .maxPool(Size3(kernel)), [source])))
+                node,
+                .tensor(
+                    strides == [1, 1, 1]
+                        ? source
+                        : graph.append(
+                            name, .maxPool(GridPool(factor: Size3(strides), overlaps: overlaps)), [source])))
         }
         guard !isPadded || attributes.int("count_include_pad", 0) == 1 else {
             throw Problem("padding that does not count (supported: none, or count_include_pad=1)")

@@ -10,6 +10,7 @@ extension ONNXImporter {
             for output in node.output { set(output, .unknown) }
             return
         }
+        if try addMoment(node, name) { return }
         if let f = try unary(node) { return try applyUnary(f, node, name) }
         if Self.binaryOperators.contains(node.opType) {
             guard node.input.count == 2 else { throw Problem("\(node.input.count) inputs (must be 2)") }
@@ -24,7 +25,12 @@ extension ONNXImporter {
         case "BatchNormalization": try batchNormalization(node, name)
         case "InstanceNormalization": try instanceNormalization(node, name)
         case "GroupNormalization": try groupNormalization(node, name)
-        case "LayerNormalization": throw Problem("not supported here")
+        case "LayerNormalization": try layerNormalization(node, name)
+        case "ReduceMean": try mean(node, name)
+        case "MatMul": try matrixProduct(node, name)
+        case "Split": try split(node, name)
+        case "Slice": try slice(node, name)
+        case "Transpose": try transpose(node, name)
         case "Concat": try concatenate(node, name)
         case "Pad": try pad(node, name)
         case "Constant": try constantNode(node)
@@ -38,7 +44,7 @@ extension ONNXImporter {
         case "DequantizeLinear": set(node, try dequantized(node))
         case "Softmax", "LogSoftmax", "ArgMax": try dropped(node)
         case "Shape", "Size": set(node, .shape)
-        case "Gather", "Slice", "Unsqueeze", "Squeeze", "Range", "ConstantOfShape", "Expand", "Transpose", "Flatten":
+        case "Gather", "Unsqueeze", "Squeeze", "Range", "ConstantOfShape", "Expand", "Flatten":
             try shapeArithmetic(node)
         case "Reshape": try reshape(node)
         default: throw Problem("is not supported")
@@ -181,7 +187,7 @@ extension ONNXImporter {
     }
 
     /// Only of shapes and constants of one axis.
-    private mutating func shapeArithmetic(_ node: Onnx_NodeProto) throws(Problem) {
+    mutating func shapeArithmetic(_ node: Onnx_NodeProto) throws(Problem) {
         switch try input(node, 0) {
         case .shape, .constant: set(node, .shape)
         default: throw Problem("of a tensor")

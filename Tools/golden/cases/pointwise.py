@@ -92,7 +92,7 @@ def factors(index):
 def max_pool(rng, index):
     factor = factors(index)
     sides = [f * side for f, side in zip(factor, draw.extent(rng, 40))]
-    return {"input": draw.codes(rng, (rng.integers(1, 10), *sides), (8, 16)[index % 2]), "factor": factor}
+    return {"input": draw.codes(rng, (rng.integers(1, 10), *sides), (8, 16)[index % 2]), "factor": factor, "overlaps": index // 2 % 2}
 
 
 def resize(rng, index):
