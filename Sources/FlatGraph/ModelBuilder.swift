@@ -32,6 +32,8 @@ public struct ModelBuilder: Sendable {
         tensor.scaleOffset = UInt32(scales.count)
         tensor.scaleCount = UInt32(values.count)
         scales += values
+        let (depth, height, width) = (tensor.coarseness.depth, tensor.coarseness.height, tensor.coarseness.width)
+        if depth != height || height != width { require(feature: "anisotropic") }
         tensors.append(tensor)
         return UInt32(tensors.count - 1)
     }

@@ -17,7 +17,7 @@ extension ModelFile {
 
     public func depthToSpace(_ op: OpRecord) -> DepthToSpace {
         let output = tensor(Int(op.output))
-        return DepthToSpace(channels: Int(output.channels), zeroPoint: output.zeroPoint)
+        return DepthToSpace(channels: Int(output.channels), factor: op.factor, zeroPoint: output.zeroPoint)
     }
 
     public func sliceOrder(_ op: OpRecord) -> SliceOrder {
@@ -31,7 +31,13 @@ extension ModelFile {
             zeroPointOut: tensor(Int(op.output)).zeroPoint)
     }
 
-    public func maxPool(_ op: OpRecord) -> MaxPool { MaxPool(zeroPoint: tensor(Int(op.output)).zeroPoint) }
+    public func maxPool(_ op: OpRecord) -> MaxPool {
+        MaxPool(factor: op.factor, overlaps: op.mode & 1 == 1, zeroPoint: tensor(Int(op.output)).zeroPoint)
+    }
+
+    public func resize(_ op: OpRecord) -> Resize {
+        Resize(factor: op.factor, isLinear: op.mode & 1 == 1, zeroPoint: tensor(Int(op.output)).zeroPoint)
+    }
 
     public func depthwise(_ op: OpRecord) -> Depthwise {
         let output = tensor(Int(op.output))

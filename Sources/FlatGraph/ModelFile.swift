@@ -113,7 +113,7 @@ public struct ModelFile: Sendable {
         let output = tensor(Int(op.output))
         return Conv3D(
             inChannels: Int(input.channels), outChannels: Int(output.channels), kernel: Extent(op.kernel),
-            dilation: Extent(op.dilation), padding: Extent(op.padding), stride: 1 << Int(op.mode & 1),
+            dilation: Extent(op.dilation), padding: Extent(op.padding), stride: op.factor,
             inputElement: input.element ?? .u8, inputZeroPoint: input.zeroPoint,
             outputZeroPoint: output.zeroPoint, outputElement: output.element ?? .u8, isRectified: op.mode & 2 != 0)
     }
@@ -123,7 +123,7 @@ public struct ModelFile: Sendable {
         let output = tensor(Int(op.output))
         return Norm(
             channels: Int(output.channels), groups: Int(op.multiplierA), outputElement: output.element ?? .u8,
-            zeroPoint: output.zeroPoint, isRectified: op.mode == 1)
+            zeroPoint: output.zeroPoint, isRectified: op.mode & 1 == 1, isPerSlice: op.mode & 2 == 2)
     }
 
     /// Constants of channel `channel` of a normalization.

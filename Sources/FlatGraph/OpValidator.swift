@@ -31,6 +31,7 @@ struct OpValidator {
             case .sliceOrder: try sliceOrder()
             case .maxPool: try maxPool()
             case .multiply: try multiply()
+            case .resize: try resize()
         #endif
         }
     }
@@ -61,8 +62,8 @@ struct OpValidator {
         try require(
             tensor.growth == output.growth, .badShape, "extent", Int(output.growth.2), Int(tensor.growth.2))
         try require(
-            tensor.coarseness == output.coarseness, .badShape, "coarseness", Int(output.coarseness),
-            Int(tensor.coarseness))
+            tensor.coarseness == output.coarseness, .badShape, "coarseness", output.coarseness.width,
+            tensor.coarseness.width)
     }
 
     func requireSameShape(_ tensor: TensorRecord) throws(ModelFileError) {
@@ -87,11 +88,13 @@ struct OpValidator {
         try require(input(0).storage != .labels, .badShape, "operand storage", 3, 1)
         try require(output.storage != .labels, .badShape, "output storage", 3, 1)
         try require(op.mode & 2 == 0 || output.storage == .i16, .badValue, "mode", Int(op.mode), Int(op.mode & 1))
-        for (k, d, p) in [
-            (op.kernel.0, op.dilation.0, op.padding.0), (op.kernel.1, op.dilation.1, op.padding.1),
-            (op.kernel.2, op.dilation.2, op.padding.2),
+        let stride = op.factor
+        for (k, d, p, s) in [
+            (op.kernel.0, op.dilation.0, op.padding.0, stride.depth),
+            (op.kernel.1, op.dilation.1, op.padding.1, stride.height),
+            (op.kernel.2, op.dilation.2, op.padding.2, stride.width),
         ] {
-            try require((k % 2 == 1 || op.mode & 1 == 1) && k >= 1 && k <= 15, .badValue, "kernel", Int(k), 15)
+            try require((k % 2 == 1 || s == 2) && k >= 1 && k <= 15, .badValue, "kernel", Int(k), 15)
             try require(d >= 1 && d <= 64, .badValue, "dilation", Int(d), 64)
             try require(Int(p) <= Int(d) * (Int(k) - 1), .badValue, "padding", Int(p), Int(d) * (Int(k) - 1))
         }
@@ -109,19 +112,27 @@ struct OpValidator {
 
     /// The shape rule at an input so large that it stays positive: what matters is the difference.
     private func requireConvolved(_ conv: Conv3D) throws(ModelFileError) {
-        let base = 1 << 20
-        let (before, after) = (input(0).growth, output.growth)
-        try require(
-            Int(output.coarseness) == Int(input(0).coarseness) + Int(op.mode & 1), .badShape, "coarseness",
-            Int(output.coarseness), Int(input(0).coarseness) + Int(op.mode & 1))
-        let from = base >> Int(input(0).coarseness)
-        let to = base >> Int(output.coarseness)
-        let extent = conv.outputExtent(
-            of: Extent(depth: from + Int(before.0), height: from + Int(before.1), width: from + Int(before.2)))
+        try requireCoarser(output, than: input(0))
+        let extent = conv.outputExtent(of: input(0).extent(of: Self.base))
+        let found = output.extent(of: Self.base)
         for (value, expected) in [
-            (Int(after.0), extent.depth - to), (Int(after.1), extent.height - to), (Int(after.2), extent.width - to),
+            (found.depth, extent.depth), (found.height, extent.height), (found.width, extent.width),
         ] {
             try require(value == expected, .badShape, "extent", value, expected)
+        }
+    }
+
+    /// Input of a network at which shape rules are checked.
+    private static var base: Extent { Extent(cube: 1 << 20) }
+
+    /// By the op's factors.
+    func requireCoarser(_ coarse: TensorRecord, than fine: TensorRecord) throws(ModelFileError) {
+        let (a, b, factor) = (fine.coarseness, coarse.coarseness, op.factor)
+        for (value, expected) in [
+            (b.depth, a.depth + factor.depth - 1), (b.height, a.height + factor.height - 1),
+            (b.width, a.width + factor.width - 1),
+        ] {
+            try require(value == expected, .badShape, "coarseness", value, expected)
         }
     }
 

@@ -159,8 +159,8 @@ public struct TensorRecord: Equatable, Sendable {
     /// Extent minus that of the input tensor divided by 2^coarseness (depth, height, width): negative where padding was left
     /// out.
     public var growth: (Int16, Int16, Int16) = (0, 0, 0)
-    /// log2 of how much coarser than the input tensor: 0 ... 8.
-    public var coarseness: UInt16 = 0
+    /// log2 of how much coarser than the input tensor along each axis: 0 ... 8.
+    public var coarseness = Extent(cube: 0)
     /// First of `scaleCount` (1 or `channels`) entries of the scales section; real = scale · (code - zeroPoint).
     public var scaleOffset: UInt32 = 0
     public var scaleCount: UInt32 = 0
@@ -181,9 +181,15 @@ public struct TensorRecord: Equatable, Sendable {
         scaleCount = v.u32(at + 28)
         low = Float(bitPattern: v.u32(at + 32))
         high = Float(bitPattern: v.u32(at + 36))
-        coarseness = v.u16(at + 22)
-        guard v.u16(at + 10) == 0, coarseness <= 8 else { return nil }
-        for reserved in (at + 40)..<(at + Self.size) where v.u8(reserved) != 0 { return nil }
+        // What is stored is the largest of the three, and how much less the others are.
+        let most = Int(v.u16(at + 22))
+        let less = (Int(v.u8(at + 40)), Int(v.u8(at + 41)), Int(v.u8(at + 42)))
+        guard v.u16(at + 10) == 0, most <= 8, min(less.0, less.1, less.2) == 0, max(less.0, less.1, less.2) <= most
+        else {
+            return nil
+        }
+        coarseness = Extent(depth: most - less.0, height: most - less.1, width: most - less.2)
+        for reserved in (at + 43)..<(at + Self.size) where v.u8(reserved) != 0 { return nil }
     }
 
     func write(_ w: inout ByteWriter) {
@@ -193,12 +199,14 @@ public struct TensorRecord: Equatable, Sendable {
         w.append(UInt16(0))
         w.append(channels)
         for value in [growth.0, growth.1, growth.2] { w.append(value) }
-        w.append(coarseness)
+        let most = max(coarseness.depth, coarseness.height, coarseness.width)
+        w.append(UInt16(most))
         w.append(scaleOffset)
         w.append(scaleCount)
         w.append(low.bitPattern)
         w.append(high.bitPattern)
-        w.zeros(24)
+        for level in [coarseness.depth, coarseness.height, coarseness.width] { w.append(UInt8(most - level)) }
+        w.zeros(21)
     }
 
     public static func == (a: TensorRecord, b: TensorRecord) -> Bool {
@@ -242,6 +250,7 @@ public struct OpRecord: Equatable, Sendable {
         case sliceOrder = 17
         case maxPool = 18
         case multiply = 19
+        case resize = 20
     }
 
     public var name = StringRef()
@@ -254,9 +263,11 @@ public struct OpRecord: Equatable, Sendable {
     public var kernel: (UInt16, UInt16, UInt16) = (0, 0, 0)
     public var dilation: (UInt16, UInt16, UInt16) = (0, 0, 0)
     public var padding: (UInt16, UInt16, UInt16) = (0, 0, 0)
-    /// conv3d: log2 of the stride, 0 or 1, and 2 more where i16 output is clamped at 0.
+    /// conv3d: 1 with stride 2, and 2 more where i16 output is clamped at 0. resize: 1 is linear. maxPool: 1 overlaps.
+    /// These, maxPool and depthToSpace: 4, 8, 16 more where depth, height, width keep their grid.
     /// tokenConv and scan: 1 runs from the last token to the first.
-    /// groupNorm and depthwise with i16 output: 1 clamps at 0. sliceOrder: 1 for the way back.
+    /// groupNorm and depthwise with i16 output: 1 clamps at 0. groupNorm: 2 more has statistics of each slice.
+    /// sliceOrder: 1 for the way back.
     public var mode: UInt16 = 0
     /// conv3d, depthwise, tokenConv: bytes of the weights section, in kernel order.
     public var weightsOffset: UInt64 = 0
@@ -292,7 +303,7 @@ public struct OpRecord: Equatable, Sendable {
         multiplierA = v.i64(at + 72)
         multiplierB = v.i64(at + 80)
         shift = v.i32(at + 88)
-        guard mode <= (kind == .conv3d ? 3 : 1), v.u32(at + 44) == 0, v.u32(at + 92) == 0 else { return nil }
+        guard isModeKnown, v.u32(at + 44) == 0, v.u32(at + 92) == 0 else { return nil }
     }
 
     func write(_ w: inout ByteWriter) {

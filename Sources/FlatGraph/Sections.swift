@@ -20,12 +20,13 @@ public enum MKQ {
             convFeatures + [
                 "group-norm", "layer-norm", "add-i16", "depth-to-space", "depthwise-u8", "token-conv-u8",
                 "token-conv-i16", "kan-basis", "scan", "gate", "narrow", "lookup-i16", "slice-order",
-                "max-pool", "multiply-u8",
+                "max-pool", "multiply-u8", "resize", "norm-slices",
+                "max-pool-3",
             ]
     #endif
     /// Those of a build for chains of convolutions alone (MKEDGE_CONV_ONLY).
     private static let convFeatures: [StaticString] = [
-        "conv3d-u8", "conv3d-i16", "conv3d-relu-i16", "lookup-u8", "add-u8", "concat-u8", "argmax",
+        "conv3d-u8", "conv3d-i16", "conv3d-relu-i16", "lookup-u8", "add-u8", "concat-u8", "argmax", "anisotropic",
     ]
 }
 

@@ -49,18 +49,23 @@ extension OpValidator {
         try requireStorage(.u8)
         let channels = Int(output.channels)
         try require(channels % 4 == 0, .badShape, "channels", channels, 4)
-        try require(Int(input(0).channels) == 8 * channels, .badShape, "channels", Int(input(0).channels), 8 * channels)
-        try require(
-            input(0).coarseness == output.coarseness + 1, .badShape, "coarseness", Int(output.coarseness),
-            Int(input(0).coarseness) - 1)
-        let (a, b) = (input(0).growth, output.growth)
-        try require(
-            Int(b.0) == 2 * Int(a.0) && Int(b.1) == 2 * Int(a.1) && Int(b.2) == 2 * Int(a.2), .badShape, "extent",
-            Int(b.2), 2 * Int(a.2))
+        let expected = op.factor.voxels * channels
+        try require(Int(input(0).channels) == expected, .badShape, "channels", Int(input(0).channels), expected)
+        try requireRefined(output, from: input(0))
     }
 
-    /// Codes pass as they are, from a value twice as fine whose sides are even.
     func maxPool() throws(ModelFileError) {
+        try requireCodesKept()
+        try requireRefined(input(0), from: output)
+    }
+
+    func resize() throws(ModelFileError) {
+        try requireCodesKept()
+        try requireRefined(output, from: input(0))
+    }
+
+    /// Codes of the output are codes of the input.
+    private func requireCodesKept() throws(ModelFileError) {
         try requireOperands(1, storage: nil)
         let input = input(0)
         try require(output.storage != .labels, .badShape, "output storage", 3, 1)
@@ -69,13 +74,18 @@ extension OpValidator {
             input.channels == output.channels, .badShape, "channels", Int(output.channels), Int(input.channels))
         try require(
             input.zeroPoint == output.zeroPoint, .badShape, "zeroPoint", Int(output.zeroPoint), Int(input.zeroPoint))
-        try require(
-            output.coarseness == input.coarseness + 1, .badShape, "coarseness", Int(output.coarseness),
-            Int(input.coarseness) + 1)
-        let (a, b) = (input.growth, output.growth)
-        try require(
-            Int(a.0) == 2 * Int(b.0) && Int(a.1) == 2 * Int(b.1) && Int(a.2) == 2 * Int(b.2), .badShape, "extent",
-            2 * Int(b.2), Int(a.2))
+    }
+
+    /// Sides of `fine` are those of `coarse` times the op's factors.
+    private func requireRefined(_ fine: TensorRecord, from coarse: TensorRecord) throws(ModelFileError) {
+        try requireCoarser(coarse, than: fine)
+        let (a, b, factor) = (fine.growth, coarse.growth, op.factor)
+        for (value, expected) in [
+            (Int(a.0), factor.depth * Int(b.0)), (Int(a.1), factor.height * Int(b.1)),
+            (Int(a.2), factor.width * Int(b.2)),
+        ] {
+            try require(value == expected, .badShape, "extent", value, expected)
+        }
     }
 
     func multiply() throws(ModelFileError) {

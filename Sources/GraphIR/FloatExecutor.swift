@@ -67,7 +67,7 @@ public struct FloatExecutor {
     {
         switch op {
         case .conv3d(let conv):
-            return conv.stride == 1
+            return conv.stride == Size3(cube: 1)
                 ? FloatConvolution(conv, inputs[0]).run(parallel) : FloatTokens.strided(inputs[0], conv)
         case .concat:
             return FloatTensor(
@@ -102,8 +102,9 @@ public struct FloatExecutor {
         case .kanBasis(let basis): return FloatTokens.expand(inputs[0], basis)
         case .scan: preconditionFailure("a scan has two results")
         case .gate: return FloatTokens.gate(inputs[0], inputs[1], inputs[2])
-        case .depthToSpace: return FloatTokens.depthToSpace(inputs[0])
-        case .maxPool: return FloatTokens.maxPool(inputs[0])
+        case .depthToSpace(let factor): return FloatGrids.depthToSpace(inputs[0], factor)
+        case .maxPool(let pool): return FloatGrids.maxPool(inputs[0], pool)
+        case .resize(let resize): return FloatGrids.resize(inputs[0], resize)
         case .sliceOrder(let order): return FloatTokens.reorder(inputs[0], order)
         case .argmax: preconditionFailure("an argmax makes no float tensor")
         }

@@ -25,15 +25,16 @@ public struct ConvWeights: Equatable, Sendable {
     public var kernel: Size3
     public var dilation: Size3
     public var padding: Size3
-    /// 1 or 2 along all axes.
-    public var stride: Int
+    /// 1 or 2.
+    public var stride: Size3
     /// `[out][in][kz][ky][kx]`, x being the width axis.
     public var weights: [Float]
     /// One per output channel.
     public var bias: [Float]
 
     public init(
-        outChannels: Int, inChannels: Int, kernel: Size3, dilation: Size3, padding: Size3, stride: Int = 1,
+        outChannels: Int, inChannels: Int, kernel: Size3, dilation: Size3, padding: Size3,
+        stride: Size3 = Size3(cube: 1),
         weights: [Float], bias: [Float]
     ) {
         precondition(weights.count == outChannels * inChannels * kernel.count && bias.count == outChannels)
@@ -49,13 +50,13 @@ public struct ConvWeights: Equatable, Sendable {
 
     /// Size of the output; an axis of an input smaller than the kernel's reach becomes zero or negative.
     public func outputSize(of input: Size3) -> Size3 {
-        func axis(_ input: Int, _ padding: Int, _ dilation: Int, _ kernel: Int) -> Int {
+        func axis(_ input: Int, _ padding: Int, _ dilation: Int, _ kernel: Int, _ stride: Int) -> Int {
             (input + 2 * padding - dilation * (kernel - 1) + stride - 1) / stride
         }
         return Size3(
-            depth: axis(input.depth, padding.depth, dilation.depth, kernel.depth),
-            height: axis(input.height, padding.height, dilation.height, kernel.height),
-            width: axis(input.width, padding.width, dilation.width, kernel.width))
+            depth: axis(input.depth, padding.depth, dilation.depth, kernel.depth, stride.depth),
+            height: axis(input.height, padding.height, dilation.height, kernel.height, stride.height),
+            width: axis(input.width, padding.width, dilation.width, kernel.width, stride.width))
     }
 
     public var multiplyAddsPerVoxel: Int { outChannels * inChannels * kernel.count }
@@ -151,11 +152,11 @@ public enum FloatOp: Equatable, Sendable {
     case scan(SelectiveScan)
     /// (a + b) · silu(z) of its inputs a, b, z.
     case gate
-    /// Channel (kz·4 + ky·2 + kx)·C + c of a voxel becomes channel c of voxel (2z + kz, 2y + ky, 2x + kx): the second half of
-    /// a transposed convolution of kernel and stride 2.
-    case depthToSpace
-    /// The largest of each cube of 2 × 2 × 2 voxels, channel by channel; sides are even.
-    case maxPool
+    /// Channel ((kz·fy + ky)·fx + kx)·C + c of a voxel becomes channel c of voxel (fz·z + kz, fy·y + ky, fx·x + kx): the second
+    /// half of a transposed convolution whose kernel and stride are the factors, 1 or 2.
+    case depthToSpace(Size3)
+    case maxPool(GridPool)
+    case resize(GridResize)
     /// The token sequence in another order, or back; the size stays. See `SliceOrder`.
     case sliceOrder(SliceOrder)
     case add
@@ -179,6 +180,7 @@ public enum FloatOp: Equatable, Sendable {
         case .gate: "gate"
         case .depthToSpace: "depth to space"
         case .maxPool: "max pool"
+        case .resize: "resize"
         case .sliceOrder: "slice order"
         case .activation(let f): f.name
         case .add: "add"
@@ -196,10 +198,10 @@ extension FloatOp {
         case .conv3d(let conv): conv.outChannels
         case .concat: inputs.reduce(0, +)
         case .argmax: 1
-        case .depthToSpace: inputs[0] / 8
+        case .depthToSpace(let factor): inputs[0] / factor.count
         case .kanBasis(let basis): inputs[0] * basis.outputsPerChannel
         case .batchNorm, .groupNorm, .layerNorm, .activation, .depthwise, .tokenConv, .scan, .gate, .sliceOrder, .add,
-            .multiply, .maxPool:
+            .multiply, .maxPool, .resize:
             inputs[0]
         }
     }
@@ -207,9 +209,25 @@ extension FloatOp {
     public func outputSize(_ input: Size3) -> Size3 {
         switch self {
         case .conv3d(let conv): conv.outputSize(of: input)
-        case .depthToSpace: Size3(depth: 2 * input.depth, height: 2 * input.height, width: 2 * input.width)
-        case .maxPool: Size3(depth: input.depth / 2, height: input.height / 2, width: input.width / 2)
+        case .depthToSpace(let factor): input * factor
+        case .resize(let resize): input * resize.factor
+        case .maxPool(let pool): input / pool.factor
         default: input
+        }
+    }
+
+    /// What the grid changes by, as log2: how much coarser the output is.
+    public var coarsening: Size3 {
+        func levels(_ factor: Size3, _ sign: Int) -> Size3 {
+            Size3(
+                depth: sign * (factor.depth - 1), height: sign * (factor.height - 1), width: sign * (factor.width - 1))
+        }
+        return switch self {
+        case .conv3d(let conv): levels(conv.stride, 1)
+        case .maxPool(let pool): levels(pool.factor, 1)
+        case .depthToSpace(let factor): levels(factor, -1)
+        case .resize(let resize): levels(resize.factor, -1)
+        default: Size3(cube: 0)
         }
     }
 
@@ -279,6 +297,7 @@ public struct FloatGraph: Equatable, Sendable {
         for (index, node) in nodes.enumerated() {
             try GraphCheck(graph: self, index: index, node: node).run()
         }
+        try checkGrids()
     }
 
     /// Sizes of all values for an input of size `input`.

@@ -5,15 +5,17 @@ enum FloatTokens {
 
     static func normalize(_ x: inout FloatTensor, _ norm: GroupNorm) {
         let count = x.size.count
+        let part = norm.isPerSlice ? count / x.size.depth : count
         let perGroup = x.channels / norm.groups
         for group in 0..<norm.groups {
-            let range = (group * perGroup * count)..<((group + 1) * perGroup * count)
-            let (mean, inverse) = moments(x.values[range], norm.epsilon)
-            for channel in (group * perGroup)..<((group + 1) * perGroup) {
-                let gain = inverse * Double(norm.scale[channel])
-                let offset = Double(norm.shift[channel]) - mean * gain
-                for i in (channel * count)..<((channel + 1) * count) {
-                    x.values[i] = Float(Double(x.values[i]) * gain + offset)
+            for first in stride(from: 0, to: count, by: part) {
+                let channels = (group * perGroup)..<((group + 1) * perGroup)
+                let ranges = channels.map { ($0 * count + first)..<($0 * count + first + part) }
+                let (mean, inverse) = moments(ranges.map { x.values[$0] }, norm.epsilon)
+                for (channel, range) in zip(channels, ranges) {
+                    let gain = inverse * Double(norm.scale[channel])
+                    let offset = Double(norm.shift[channel]) - mean * gain
+                    for i in range { x.values[i] = Float(Double(x.values[i]) * gain + offset) }
                 }
             }
         }
@@ -24,7 +26,7 @@ enum FloatTokens {
         var token = [Float](repeating: 0, count: x.channels)
         for t in 0..<count {
             for c in 0..<x.channels { token[c] = x.values[c * count + t] }
-            let (mean, inverse) = moments(token[...], norm.epsilon)
+            let (mean, inverse) = moments([token[...]], norm.epsilon)
             for c in 0..<x.channels {
                 x.values[c * count + t] = Float(
                     (Double(token[c]) - mean) * inverse * Double(norm.scale[c]) + Double(norm.shift[c]))
@@ -32,10 +34,10 @@ enum FloatTokens {
         }
     }
 
-    private static func moments(_ values: ArraySlice<Float>, _ epsilon: Double) -> (mean: Double, inverse: Double) {
-        let mean = values.reduce(0.0) { $0 + Double($1) } / Double(values.count)
-        let variance =
-            values.reduce(0.0) { $0 + (Double($1) - mean) * (Double($1) - mean) } / Double(values.count)
+    private static func moments(_ parts: [ArraySlice<Float>], _ epsilon: Double) -> (mean: Double, inverse: Double) {
+        let count = Double(parts.reduce(0) { $0 + $1.count })
+        let mean = parts.reduce(0.0) { $1.reduce($0) { $0 + Double($1) } } / count
+        let variance = parts.reduce(0.0) { $1.reduce($0) { $0 + (Double($1) - mean) * (Double($1) - mean) } } / count
         return (mean, 1 / (variance + epsilon).squareRoot())
     }
 
@@ -68,9 +70,9 @@ enum FloatTokens {
 
     private static func position(_ tap: Int, _ z: Int, _ y: Int, _ x: Int, _ conv: ConvWeights, _ size: Size3) -> Int? {
         let k = conv.kernel
-        let a = z * conv.stride + tap / (k.height * k.width) * conv.dilation.depth - conv.padding.depth
-        let b = y * conv.stride + tap / k.width % k.height * conv.dilation.height - conv.padding.height
-        let c = x * conv.stride + tap % k.width * conv.dilation.width - conv.padding.width
+        let a = z * conv.stride.depth + tap / (k.height * k.width) * conv.dilation.depth - conv.padding.depth
+        let b = y * conv.stride.height + tap / k.width % k.height * conv.dilation.height - conv.padding.height
+        let c = x * conv.stride.width + tap % k.width * conv.dilation.width - conv.padding.width
         guard a >= 0, a < size.depth, b >= 0, b < size.height, c >= 0, c < size.width else { return nil }
         return (a * size.height + b) * size.width + c
     }
@@ -121,43 +123,6 @@ enum FloatTokens {
                 let sequence = n % (count / depth) * depth + n / (count / depth)
                 let (to, from) = order.isInverse ? (n, sequence) : (sequence, n)
                 result.values[c * count + to] = x.values[c * count + from]
-            }
-        }
-        return result
-    }
-
-    static func depthToSpace(_ x: FloatTensor) -> FloatTensor {
-        let channels = x.channels / 8
-        let s = x.size
-        var result = FloatTensor(
-            channels: channels, size: Size3(depth: 2 * s.depth, height: 2 * s.height, width: 2 * s.width))
-        for from in 0..<x.channels {
-            let (slot, c) = (from / channels, from % channels)
-            for t in 0..<s.count {
-                let z = 2 * (t / (s.height * s.width)) + slot / 4
-                let y = 2 * (t / s.width % s.height) + slot / 2 % 2
-                let to = ((c * 2 * s.depth + z) * 2 * s.height + y) * 2 * s.width + 2 * (t % s.width) + slot % 2
-                result.values[to] = x.values[from * s.count + t]
-            }
-        }
-        return result
-    }
-
-    static func maxPool(_ x: FloatTensor) -> FloatTensor {
-        let s = x.size
-        let small = Size3(depth: s.depth / 2, height: s.height / 2, width: s.width / 2)
-        var result = FloatTensor(channels: x.channels, size: small)
-        for c in 0..<x.channels {
-            for t in 0..<small.count {
-                let z = 2 * (t / (small.height * small.width))
-                let y = 2 * (t / small.width % small.height)
-                let first = ((c * s.depth + z) * s.height + y) * s.width + 2 * (t % small.width)
-                var most = -Float.infinity
-                for corner in 0..<8 {
-                    let at = first + (corner / 4 * s.height + corner / 2 % 2) * s.width + corner % 2
-                    most = max(most, x.values[at])
-                }
-                result.values[c * small.count + t] = most
             }
         }
         return result

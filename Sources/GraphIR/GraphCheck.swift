@@ -34,13 +34,24 @@ struct GraphCheck {
         case .batchNorm(let norm): try check(norm, inputs[0])
         case .add, .multiply: try check(inputs[0] == inputs[1], "\(inputs[0]) and \(inputs[1]) channels")
         case .gate: try check(Set(inputs).count == 1, "gates \(inputs) channels")
-        case .depthToSpace: try check(inputs[0] % 8 == 0, "\(inputs[0]) channels (must be a multiple of 8)")
+        case .depthToSpace(let factor):
+            try checkFactor(factor)
+            try check(
+                inputs[0] % factor.count == 0, "\(inputs[0]) channels (must be a multiple of \(factor.count))")
+        case .maxPool(let pool): try checkFactor(pool.factor)
+        case .resize(let resize): try checkFactor(resize.factor)
         default: try checkTokenOp(inputs)
         }
         try check(
             graph.channels[node.output] == node.op.outputChannels(inputs),
             "\(graph.channels[node.output]) output channels")
         try check(node.op != .argmax || index == graph.nodes.count - 1, "argmax before the end")
+    }
+
+    private func checkFactor(_ factor: Size3) throws(GraphError) {
+        try check(
+            [factor.depth, factor.height, factor.width].allSatisfy((1...2).contains) && factor.count > 1,
+            "factor \(factor) (must be 1 or 2 along each axis)")
     }
 
     private var inputCount: ClosedRange<Int> {
@@ -89,7 +100,7 @@ struct GraphCheck {
         try check(conv.inChannels == channels, "\(conv.inChannels) input channels (must be \(channels))")
         for (name, size, range) in [
             ("kernel", conv.kernel, 1...64), ("dilation", conv.dilation, 1...256),
-            ("padding", conv.padding, 0...4096),
+            ("padding", conv.padding, 0...4096), ("stride", conv.stride, 1...2),
         ] {
             try check(
                 [size.depth, size.height, size.width].allSatisfy(range.contains),

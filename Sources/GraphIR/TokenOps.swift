@@ -1,6 +1,7 @@
 /// Normalization with statistics of the input itself: over the voxels of a group of channels, per channel gain and shift.
 ///
-/// `groups` equal to the channels is instance normalization. The variance is the biased one, as in PyTorch.
+/// `groups` equal to the channels is instance normalization. The variance is the biased one, as in PyTorch. Statistics of a network
+/// of two axes are those of each slice.
 public struct GroupNorm: Equatable, Sendable {
     /// Divides the number of channels.
     public var groups: Int
@@ -8,8 +9,10 @@ public struct GroupNorm: Equatable, Sendable {
     public var scale: [Float]
     public var shift: [Float]
     public var epsilon: Double
+    public var isPerSlice: Bool
 
-    public init(groups: Int, scale: [Float], shift: [Float], epsilon: Double) {
+    public init(groups: Int, scale: [Float], shift: [Float], epsilon: Double, isPerSlice: Bool = false) {
+        self.isPerSlice = isPerSlice
         self.groups = groups
         self.scale = scale
         self.shift = shift

@@ -1,7 +1,7 @@
 import FlatGraph
 import Ops
 
-/// How a network without strides runs slice by slice: the slices go through all of its layers one behind the other, and of
+/// How a network without strides across slices runs slice by slice: the slices go through all of its layers one behind the other, and of
 /// each tensor only those are kept that a later layer still needs (2 · dilation + 1 before a 3³ convolution).
 ///
 /// In round r the op that writes tensor t computes slice r - delay[t], so nothing is counted and nothing comes in bursts.
@@ -54,10 +54,11 @@ struct LinesPlan: Sendable {
     /// - Parameters:
     ///   - layouts: of the whole tensors.
     ///   - tail: first op that works row by row at the end.
-    ///   - tile: rows and columns of a tile; the whole slice where the network has statistics over the volume.
-    /// - Throws: `linesUnsupported` naming the op for strides, scans and the like.
+    ///   - volume: what is labelled lies within it.
+    ///   - tile: rows and columns of a tile; the whole slice where the network has statistics over the volume or its slices.
+    /// - Throws: `linesUnsupported` naming the op for strides across slices, scans and the like.
     init(
-        file: ModelFile, layouts: [TensorLayout], tail: Int, tile: (height: Int, width: Int)
+        file: ModelFile, layouts: [TensorLayout], tail: Int, volume: Extent, tile: (height: Int, width: Int)
     ) throws(RuntimeError) {
         for index in 0..<tail where !Self.runsInLines(file, file.op(index)) {
             throw RuntimeError(.linesUnsupported, index: index)
@@ -70,12 +71,13 @@ struct LinesPlan: Sendable {
             segments.compactMap { $0.stored }.map { RunPlan.storedSlice(layouts[$0]).byteCount }.max() ?? 0
         self.delay = delay
         let scored = layouts[file.operand(file.op(file.opCount - 1), 0)].extent
-        let size = segments.count > 1 ? (height: scored.height, width: scored.width) : tile
+        let (height, width) = (min(scored.height, volume.height), min(scored.width, volume.width))
+        let size = Self.hasStatistics(file) ? (height: height, width: width) : tile
         var tiles: [Tile] = []
-        for y in stride(from: 0, to: scored.height, by: max(1, size.height)) {
-            for x in stride(from: 0, to: scored.width, by: max(1, size.width)) {
+        for y in stride(from: 0, to: height, by: max(1, size.height)) {
+            for x in stride(from: 0, to: width, by: max(1, size.width)) {
                 let box = Region(
-                    y: y..<min(y + size.height, scored.height), x: x..<min(x + size.width, scored.width))
+                    y: y..<min(y + size.height, height), x: x..<min(x + size.width, width))
                 tiles.append(Tile(box: box, regions: Self.regions(file, layouts, segments, box, tail)))
             }
         }
@@ -95,17 +97,26 @@ struct LinesPlan: Sendable {
 
     private static func runsInLines(_ file: ModelFile, _ op: OpRecord) -> Bool {
         switch op.kind {
-        case .conv3d: file.conv3D(op).stride == 1
+        case .conv3d, .maxPool, .depthToSpace, .resize: op.factor.depth == 1
         case .lookup, .lookupWide, .add, .addWide, .concat, .narrow, .groupNorm, .layerNorm, .multiply: true
         default: false
         }
+    }
+
+    private static func hasStatistics(_ file: ModelFile) -> Bool {
+        for index in 0..<file.opCount where file.op(index).kind == .groupNorm { return true }
+        return false
+    }
+
+    private static func hasStatisticsOfVolume(_ file: ModelFile, _ op: OpRecord) -> Bool {
+        op.kind == .groupNorm && !file.norm(op).isPerSlice
     }
 
     /// Cuts after each normalization, where one tensor alone is needed further on.
     private static func segments(
         _ file: ModelFile, _ layouts: [TensorLayout], _ tail: Int
     ) throws(RuntimeError) -> [Segment] {
-        let norms = (0..<tail).filter { file.op($0).kind == .groupNorm }
+        let norms = (0..<tail).filter { hasStatisticsOfVolume(file, file.op($0)) }
         var result: [Segment] = []
         var first = 0
         var source = Int(file.record.inputTensor)
@@ -190,13 +201,15 @@ struct LinesPlan: Sendable {
     ) -> [Region?] {
         var regions = [Region?](repeating: nil, count: file.tensorCount)
         // Statistics need all of everything.
-        if segments.count > 1 {
+        if hasStatistics(file) {
             return layouts.map { Region(y: 0..<$0.extent.height, x: 0..<$0.extent.width) }
         }
         regions[file.operand(file.op(tail), 0)] = box
         for index in (0..<tail).reversed() {
             let op = file.op(index)
-            guard let needed = regions[Int(op.output)] else { continue }
+            guard let wanted = regions[Int(op.output)] else { continue }
+            let needed = written(op, wanted)
+            regions[Int(op.output)] = needed
             for operand in 0..<Int(op.operandCount) {
                 let tensor = file.operand(op, operand)
                 let region = read(file, op, needed, layouts[tensor].extent)
@@ -206,15 +219,49 @@ struct LinesPlan: Sendable {
         return regions
     }
 
+    /// What an op writes at least for `region`: whole cells, where it makes the grid finer.
+    private static func written(_ op: OpRecord, _ region: Region) -> Region {
+        guard op.kind == .depthToSpace || op.kind == .resize else { return region }
+        func axis(_ range: Range<Int>, _ factor: Int) -> Range<Int> {
+            (range.lowerBound / factor * factor)..<((range.upperBound + factor - 1) / factor * factor)
+        }
+        return Region(y: axis(region.y, op.factor.height), x: axis(region.x, op.factor.width))
+    }
+
     /// Rows and columns of an input that an op reads for `region` of its output.
     private static func read(_ file: ModelFile, _ op: OpRecord, _ region: Region, _ extent: Extent) -> Region {
-        guard op.kind == .conv3d else { return region }
-        let conv = file.conv3D(op)
-        func axis(_ range: Range<Int>, _ padding: Int, _ dilation: Int, _ kernel: Int, _ size: Int) -> Range<Int> {
-            max(0, range.lowerBound - padding)..<min(size, range.upperBound - padding + dilation * (kernel - 1))
+        switch op.kind {
+        case .conv3d:
+            let conv = file.conv3D(op)
+            func axis(
+                _ range: Range<Int>, _ padding: Int, _ reach: Int, _ stride: Int, _ size: Int
+            ) -> Range<Int> {
+                let last = stride * (range.upperBound - 1) - padding + reach
+                let first = min(max(0, stride * range.lowerBound - padding), size - 1)
+                return first..<max(first + 1, min(size, last + 1))
+            }
+            return Region(
+                y: axis(
+                    region.y, conv.padding.height, conv.dilation.height * (conv.kernel.height - 1), conv.stride.height,
+                    extent.height),
+                x: axis(
+                    region.x, conv.padding.width, conv.dilation.width * (conv.kernel.width - 1), conv.stride.width,
+                    extent.width))
+        case .maxPool:
+            let before = file.maxPool(op).overlaps ? 1 : 0
+            func axis(_ range: Range<Int>, _ factor: Int) -> Range<Int> {
+                max(0, factor * range.lowerBound - before * (factor - 1))..<(factor * range.upperBound)
+            }
+            return Region(y: axis(region.y, op.factor.height), x: axis(region.x, op.factor.width))
+        case .depthToSpace, .resize:
+            let around = op.kind == .resize && file.resize(op).isLinear ? 1 : 0
+            func axis(_ range: Range<Int>, _ factor: Int, _ size: Int) -> Range<Int> {
+                let reach = factor == 2 ? around : 0
+                return max(0, range.lowerBound / factor - reach)..<min(size, range.upperBound / factor + reach)
+            }
+            return Region(
+                y: axis(region.y, op.factor.height, extent.height), x: axis(region.x, op.factor.width, extent.width))
+        default: return region
         }
-        return Region(
-            y: axis(region.y, conv.padding.height, conv.dilation.height, conv.kernel.height, extent.height),
-            x: axis(region.x, conv.padding.width, conv.dilation.width, conv.kernel.width, extent.width))
     }
 }

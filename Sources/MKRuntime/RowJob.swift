@@ -26,9 +26,9 @@ enum RowJob {
     case scan(Int)
     /// Channel groups of the scan steps[i] over positions of a chunk.
     case chunkScan(Int, tokens: Range<Int>)
-    /// Input rows of the normalization steps[i], then its output rows.
-    case normSums(Int)
-    case normRows(Int)
+    /// Input rows of the normalization steps[i] from `first` on, then its output rows.
+    case normSums(Int, first: Int)
+    case normRows(Int, first: Int)
     /// Rows of labels of slice z, from its row `first` on; probabilities of these columns.
     case labels(z: Int, first: Int, rows: Int, columns: Range<Int>)
     /// Rows of the scores of a window at `origin`, into the slab.
@@ -74,11 +74,13 @@ extension Session {
             let step = steps[index]
             scanGroups(step, rows, thread, tokens: 0..<step.outputLayout.extent.voxels)
         case .chunkScan(let index, let tokens): scanChunk(steps[index], tokens, rows, thread)
-        case .normSums(let index):
+        case .normSums(let index, let first):
             let step = steps[index]
+            let rows = (first + rows.lowerBound)..<(first + rows.upperBound)
             unsafe addSums(step, rows, thread, input: arena + step.inputs[0])
-        case .normRows(let index):
+        case .normRows(let index, let first):
             let step = steps[index]
+            let rows = (first + rows.lowerBound)..<(first + rows.upperBound)
             unsafe applyNorm(step, rows, input: arena + step.inputs[0], output: arena + step.output)
         case .labels(let z, let first, let count, let columns): labelRows(z, first, count, columns, rows, thread)
         case .windowScores(let strip, let origin):

@@ -48,8 +48,13 @@ extension RunPlan {
     // MARK: Tiles
 
     /// Coarsest cell of the network: tiles start and end on its multiples.
-    static func cell(_ file: ModelFile) -> Int {
-        1 << (0..<file.tensorCount).reduce(0) { max($0, Int(file.tensor($1).coarseness)) }
+    static func cell(_ file: ModelFile) -> Extent {
+        (0..<file.tensorCount).reduce(Extent(cube: 1)) { most, index in
+            let cell = file.tensor(index).cell
+            return Extent(
+                depth: max(most.depth, cell.depth), height: max(most.height, cell.height),
+                width: max(most.width, cell.width))
+        }
     }
 
     /// How far a label looks around itself, in voxels, rounded up to whole cells. Walks back from the scores; a layer on a
@@ -70,27 +75,37 @@ extension RunPlan {
         }
         let cell = cell(file)
         let total = reach[Int(file.record.inputTensor)]
-        func whole(_ size: Int) -> Int { (size + cell - 1) / cell * cell }
-        return Extent(depth: whole(total.depth), height: whole(total.height), width: whole(total.width))
+        func whole(_ size: Int, _ cell: Int) -> Int { (size + cell - 1) / cell * cell }
+        return Extent(
+            depth: whole(total.depth, cell.depth), height: whole(total.height, cell.height),
+            width: whole(total.width, cell.width))
     }
 
     private static func own(_ file: ModelFile, _ op: OpRecord, _ index: Int) throws(RuntimeError) -> Extent {
-        let voxels = op.operandCount > 0 ? 1 << Int(file.tensor(file.operand(op, 0)).coarseness) : 1
+        let voxels = file.tensor(file.operand(op, 0)).cell
+        func scaled(_ depth: Int, _ height: Int, _ width: Int) -> Extent {
+            Extent(depth: depth * voxels.depth, height: height * voxels.height, width: width * voxels.width)
+        }
         switch op.kind {
         case .conv3d:
             let conv = file.conv3D(op)
             func side(_ kernel: Int, _ dilation: Int, _ padding: Int) -> Int {
-                max(padding, dilation * (kernel - 1) - padding) * voxels
+                max(padding, dilation * (kernel - 1) - padding)
             }
-            return Extent(
-                depth: side(conv.kernel.depth, conv.dilation.depth, conv.padding.depth),
-                height: side(conv.kernel.height, conv.dilation.height, conv.padding.height),
-                width: side(conv.kernel.width, conv.dilation.width, conv.padding.width))
+            return scaled(
+                side(conv.kernel.depth, conv.dilation.depth, conv.padding.depth),
+                side(conv.kernel.height, conv.dilation.height, conv.padding.height),
+                side(conv.kernel.width, conv.dilation.width, conv.padding.width))
         case .depthwise:
             let kernel = file.depthwise(op).kernel
-            return Extent(
-                depth: kernel.depth / 2 * voxels, height: kernel.height / 2 * voxels, width: kernel.width / 2 * voxels)
-        case .depthToSpace: return Extent(cube: voxels)
+            return scaled(kernel.depth / 2, kernel.height / 2, kernel.width / 2)
+        case .maxPool where file.maxPool(op).overlaps:
+            return scaled(op.factor.depth - 1, op.factor.height - 1, op.factor.width - 1)
+        // A voxel of the output lies within one of the input; between centres, one beside it is read as well.
+        case .depthToSpace, .resize:
+            let reach = op.kind == .resize && file.resize(op).isLinear ? 2 : 1
+            return scaled(
+                reach * (op.factor.depth - 1), reach * (op.factor.height - 1), reach * (op.factor.width - 1))
         case .groupNorm, .scan, .tokenConv, .sliceOrder: throw RuntimeError(.tilesUnsupported, index: index)
         default: return Extent(depth: 0, height: 0, width: 0)
         }
@@ -99,13 +114,14 @@ extension RunPlan {
     /// Tiles as windows: each `tile` plus its halo on both sides, the last one moved back to end with the volume.
     static func tileAxes(_ file: ModelFile, _ volume: Extent, _ tile: Extent, _ halo: Extent) -> [WindowAxis] {
         let cell = cell(file)
-        func axis(_ size: Int, _ tile: Int, _ halo: Int) -> WindowAxis {
+        func axis(_ size: Int, _ tile: Int, _ halo: Int, _ cell: Int) -> WindowAxis {
             let core = max(cell, tile / cell * cell)
             return WindowAxis(size: size, patch: min(size, core + 2 * halo), interval: core)
         }
         return [
-            axis(volume.depth, tile.depth, halo.depth), axis(volume.height, tile.height, halo.height),
-            axis(volume.width, tile.width, halo.width),
+            axis(volume.depth, tile.depth, halo.depth, cell.depth),
+            axis(volume.height, tile.height, halo.height, cell.height),
+            axis(volume.width, tile.width, halo.width, cell.width),
         ]
     }
 

@@ -27,7 +27,8 @@ public struct RunPlan: Sendable {
     public let threads: Int
     /// Size of the volume in the model's grid.
     public let volume: Extent
-    /// Size of the network's input: the volume, the patch, or a tile with its halo.
+    /// Size of the network's input: the volume (with zeros at its end up to whole cells of the coarsest grid), the patch, or a
+    /// tile with its halo.
     public let extent: Extent
     /// What is computed at a time: rows and columns in `lines`, a box without its halo in `tiles`, rows of labels in
     /// `windows`; the volume where nothing is cut.
@@ -72,14 +73,15 @@ public struct RunPlan: Sendable {
         let tile = Self.clamp(tile ?? volume, to: volume)
         self.tile = tile
         halo = mode == .tiles ? try Self.halo(file) : Extent(depth: 0, height: 0, width: 0)
+        let filled = Self.filled(file, volume)
         switch mode {
         case .whole, .lines: windows = []
         case .windows: windows = try Self.windowAxes(file, volume)
-        case .tiles: windows = Self.tileAxes(file, volume, tile, halo)
+        case .tiles: windows = Self.tileAxes(file, filled, tile, halo)
         }
         extent =
             windows.isEmpty
-            ? volume : Extent(depth: windows[0].patch, height: windows[1].patch, width: windows[2].patch)
+            ? filled : Extent(depth: windows[0].patch, height: windows[1].patch, width: windows[2].patch)
         strips = mode == .windows ? WindowStrip.split(windows[1], rows: tile.height) : []
         layouts = try Self.layouts(file, extent)
         let last = file.opCount - 1
@@ -88,7 +90,8 @@ public struct RunPlan: Sendable {
         tail = !materializeScores && Self.canFuseHead(file) ? last - 1 : last
         lines =
             mode == .lines
-            ? try LinesPlan(file: file, layouts: layouts, tail: tail, tile: (tile.height, tile.width)) : nil
+            ? try LinesPlan(file: file, layouts: layouts, tail: tail, volume: volume, tile: (tile.height, tile.width))
+            : nil
         self.probabilities = probabilities
         self.streaming = mode == .lines ? nil : streaming
         blocks = self.streaming == nil ? [] : TokenBlock.find(file, tail: tail)
@@ -148,6 +151,24 @@ public struct RunPlan: Sendable {
         Extent(
             depth: min(max(1, tile.depth), volume.depth), height: min(max(1, tile.height), volume.height),
             width: min(max(1, tile.width), volume.width))
+    }
+
+    /// The volume and zeros behind its last slice, row and column, up to whole cells of the coarsest grid. Networks that eat their
+    /// border have no such freedom.
+    private static func filled(_ file: ModelFile, _ volume: Extent) -> Extent {
+        guard file.tensor(Int(file.record.labelTensor)).growth == (0, 0, 0) else { return volume }
+        let cell = cell(file)
+        func whole(_ size: Int, _ cell: Int) -> Int { (size + cell - 1) / cell * cell }
+        return Extent(
+            depth: whole(volume.depth, cell.depth), height: whole(volume.height, cell.height),
+            width: whole(volume.width, cell.width))
+    }
+
+    /// The part of `extent` voxels that lies within the volume.
+    func clipped(_ extent: Extent) -> Extent {
+        Extent(
+            depth: min(extent.depth, volume.depth), height: min(extent.height, volume.height),
+            width: min(extent.width, volume.width))
     }
 
     // MARK: What a model allows
@@ -210,13 +231,13 @@ public struct RunPlan: Sendable {
         var result: [TensorLayout] = []
         for index in 0..<file.tensorCount {
             let tensor = file.tensor(index)
-            let cell = 1 << Int(tensor.coarseness)
-            guard extent.depth % cell == 0, extent.height % cell == 0, extent.width % cell == 0 else {
-                throw RuntimeError(.sizeNotDivisible, index: index, need: cell)
+            for (side, cell) in [
+                (extent.depth, tensor.cell.depth), (extent.height, tensor.cell.height),
+                (extent.width, tensor.cell.width),
+            ] where side % cell != 0 {
+                throw RuntimeError(.sizeNotDivisible, index: index, need: cell, have: side)
             }
-            let grown = Extent(
-                depth: extent.depth / cell + Int(tensor.growth.0), height: extent.height / cell + Int(tensor.growth.1),
-                width: extent.width / cell + Int(tensor.growth.2))
+            let grown = tensor.extent(of: extent)
             guard grown.depth > 0, grown.height > 0, grown.width > 0 else {
                 throw RuntimeError(
                     .volumeTooSmall, index: index, need: min(grown.depth, grown.height, grown.width))

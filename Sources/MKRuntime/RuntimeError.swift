@@ -7,7 +7,8 @@ public struct RuntimeError: Error, Equatable, Sendable {
         /// a convolution without padding eats the whole volume
         case volumeTooSmall
         case volumeTooLarge
-        /// the network halves its input so often that each side must be a multiple of `need`
+        /// the network halves its input so often that a side (of a window, or of a volume whose border it eats), which has
+        /// `have` voxels, must be a multiple of `need`
         case sizeNotDivisible
         case noWindowScheme
         /// need: what the network eats of each window's border
@@ -16,7 +17,7 @@ public struct RuntimeError: Error, Equatable, Sendable {
         /// a buffer's guard bytes were overwritten by the op before `index`: a fault of ours
         case guardOverwritten
         case cancelled
-        /// op `index` (a stride, a scan, a statistic across a skip connection) cannot run slice by slice
+        /// op `index` (a stride across slices, a scan, a statistic across a skip connection) cannot run slice by slice
         case linesUnsupported
         /// op `index` depends on more than its surroundings, or the network eats its border: tiles would not be exact
         case tilesUnsupported
@@ -45,7 +46,7 @@ public struct RuntimeError: Error, Equatable, Sendable {
             case .arenaMisaligned: "arena is not aligned to 64 bytes"
             case .volumeTooSmall: "op \(index): the volume is smaller than its kernel (output size \(need))"
             case .volumeTooLarge: "volume of \(have) voxels is too large (limit \(need))"
-            case .sizeNotDivisible: "each side of the network's input must be a multiple of \(need)"
+            case .sizeNotDivisible: "a side of \(have) voxels of the network's input must be a multiple of \(need)"
             case .noWindowScheme: "the model file has no window scheme: only whole-volume execution is possible"
             case .windowsShrink:
                 "the network eats the border of its input (\(need) voxels): only whole-volume execution is possible"
@@ -53,7 +54,7 @@ public struct RuntimeError: Error, Equatable, Sendable {
             case .guardOverwritten: "internal error: op \(index) wrote outside its buffer"
             case .cancelled: "cancelled"
             case .linesUnsupported:
-                "op \(index) cannot run slice by slice (stride, scan, or statistics beside a skip connection)"
+                "op \(index) cannot run slice by slice (stride across slices, scan, or statistics beside a skip connection)"
             case .tilesUnsupported: "op \(index) depends on more than its surroundings: tiles would change the labels"
             case .transferFailed: "input or output failed"
             }

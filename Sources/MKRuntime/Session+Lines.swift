@@ -16,8 +16,8 @@ struct LineStep {
     var origin: (y: Int, x: Int)
     /// The same of every input's part, subtracted from the output's.
     var shifts: [(y: Int, x: Int)]
-    /// Slices of the whole first input.
-    var inputDepth: Int
+    /// The whole first input.
+    var inputExtent: Extent
 
     /// All steps: by tile, and in a tile by op. Empty in other modes.
     static func resolve(_ file: ModelFile, _ plan: RunPlan) -> [LineStep] {
@@ -31,6 +31,21 @@ struct LineStep {
                 }
             }
         }
+    }
+
+    /// For an op between grids.
+    var planes: PlaneView {
+        PlaneView(
+            outputY: origin.y, outputX: origin.x, inputY: origin.y - shifts[0].y, inputX: origin.x - shifts[0].x,
+            inputExtent: inputExtent)
+    }
+
+    /// For a convolution: where the input of the part's first row and column lies in what is held of it.
+    var window: Conv3DView {
+        let stride = step.conv!.stride
+        return Conv3DView(
+            depth: inputExtent.depth, offsetY: (stride.height - 1) * origin.y + shifts[0].y,
+            offsetX: (stride.width - 1) * origin.x + shifts[0].x)
     }
 
     private init(_ index: Int, _ file: ModelFile, _ plan: RunPlan, _ lines: LinesPlan, _ tile: Int, _ segment: Int) {
@@ -54,7 +69,7 @@ struct LineStep {
         let delays = tensors.map { $0 == source ? 0 : lines.delay[$0] }
         delay = isTail ? delays.max() ?? 0 : lines.delay[Int(op.output)]
         depth = plan.layouts[isTail ? plan.scoreTensor : Int(op.output)].extent.depth
-        inputDepth = plan.layouts[tensors[0]].extent.depth
+        inputExtent = plan.layouts[tensors[0]].extent
         let box = lines.tiles[tile].box
         let own = isTail ? box : regions[Int(op.output)] ?? box
         let origin = (y: own.y.lowerBound, x: own.x.lowerBound)
@@ -158,11 +173,15 @@ extension Session {
                 let z = round - lineSteps[index].delay
                 guard z >= 0, z < lineSteps[index].depth else { continue }
                 if takesSums && index == end {
-                    share(
-                        .sliceSums(index, z: z), rows: lineSteps[index].step.inputLayouts[0].extent.height, parallel)
+                    addSliceSums(index, z, parallel)
                 } else if lineSteps[index].index == plan.tail {
                     try labelSlice(index, z, pass, sink, parallel)
                 } else {
+                    if isPerSlice(lineSteps[index].step) {
+                        clearSums(lineSteps[index].step)
+                        addSliceSums(index, z, parallel)
+                        reduceSums(lineSteps[index].step)
+                    }
                     share(.slice(index, z: z), rows: lineSteps[index].step.outputLayout.extent.height, parallel)
                     if lineSteps[index].output == segment.stored { storeSlice(lineSteps[index], z) }
                 }
@@ -242,14 +261,27 @@ extension Session {
         let inSlot = (slot * height + rows.lowerBound)..<(slot * height + rows.upperBound)
         switch step.op.kind {
         case .conv3d:
-            let view = Conv3DView(depth: line.inputDepth, offsetY: line.shifts[0].y, offsetX: line.shifts[0].x)
             let inVolume = (z * height + rows.lowerBound)..<(z * height + rows.upperBound)
-            unsafe runRows(step, inVolume, output: output, view: view) { _ in
+            unsafe runRows(step, inVolume, output: output, view: line.window) { _ in
+                unsafe UnsafeRawPointer(arena + step.inputs[0])
+            }
+        case .maxPool, .depthToSpace, .resize:
+            let inVolume = (z * height + rows.lowerBound)..<(z * height + rows.upperBound)
+            unsafe runRows(step, inVolume, output: output, planes: line.planes) { _ in
                 unsafe UnsafeRawPointer(arena + step.inputs[0])
             }
         case .groupNorm: unsafe applyNorm(step, inSlot, input: shifted(line, 0, z), output: output)
         default: unsafe runRows(step, inSlot, output: output) { unsafe shifted(line, $0, z) }
         }
+    }
+
+    private func isPerSlice(_ step: Step) -> Bool {
+        guard hasBlockOps, step.op.kind == .groupNorm else { return false }
+        return file.norm(step.op).isPerSlice
+    }
+
+    private func addSliceSums(_ index: Int, _ z: Int, _ parallel: some WorkPool) {
+        share(.sliceSums(index, z: z), rows: lineSteps[index].step.inputLayouts[0].extent.height, parallel)
     }
 
     func sliceSums(_ line: LineStep, _ z: Int, _ rows: Range<Int>, _ thread: Int) {
@@ -264,10 +296,10 @@ extension Session {
     ) throws(RuntimeError) {
         let box = plan.lines!.tiles[pass.tile].box
         share(.sliceLabels(index, z: z, box: box), rows: box.y.count, parallel)
-        let scored = plan.layouts[plan.scoreTensor].extent
+        let labelled = plan.clipped(plan.layouts[plan.scoreTensor].extent)
         let origin = (
-            (plan.volume.depth - scored.depth) / 2, (plan.volume.height - scored.height) / 2,
-            (plan.volume.width - scored.width) / 2
+            (plan.volume.depth - labelled.depth) / 2, (plan.volume.height - labelled.height) / 2,
+            (plan.volume.width - labelled.width) / 2
         )
         unsafe try give(
             sink, z: origin.0 + z, y: (origin.1 + box.y.lowerBound)..<(origin.1 + box.y.upperBound),
@@ -308,13 +340,12 @@ extension Session {
             channels: full.channels, extent: Extent(depth: 1, height: 1, width: box.x.count), element: full.element)
         let scores = unsafe arena + (plan.offset(of: .scoreRows) + thread * BufferPlanner.aligned(full.byteCount))
         let buffers = unsafe buffers(step, input: base, output: scores)
-        let view = Conv3DView(depth: line.inputDepth, offsetY: line.shifts[0].y, offsetX: line.shifts[0].x)
         for row in rows {
             let inVolume = z * box.y.count + row
             unsafe step.conv!.run(
                 isa: isa, buffers: buffers, input: input, output: layout, rows: inVolume..<(inVolume + 1),
                 outputExtent: Extent(depth: line.depth, height: box.y.count, width: box.x.count), rowBuffer: true,
-                view: view)
+                view: line.window)
             unsafe body(row, UnsafeRawPointer(scores) + layout.rowOffset(z: 0, y: 0), layout)
         }
     }

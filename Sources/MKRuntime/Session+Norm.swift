@@ -18,10 +18,14 @@ extension Session {
     func runGroupNorm(_ index: Int, _ parallel: some WorkPool) {
         guard hasBlockOps else { return }
         let step = steps[index]
-        clearSums(step)
-        share(.normSums(index), rows: step.inputLayouts[0].extent.rows, parallel)
-        reduceSums(step)
-        share(.normRows(index), rows: step.outputLayout.extent.rows, parallel)
+        let extent = step.outputLayout.extent
+        let rows = file.norm(step.op).isPerSlice ? extent.height : extent.rows
+        for first in stride(from: 0, to: extent.rows, by: rows) {
+            clearSums(step)
+            share(.normSums(index, first: first), rows: rows, parallel)
+            reduceSums(step)
+            share(.normRows(index, first: first), rows: rows, parallel)
+        }
     }
 
     private func sums(_ step: Step) -> UnsafeMutablePointer<NormSums> {

@@ -29,16 +29,10 @@ extension Session {
             unsafe AddWide().run(
                 isa: isa, a: input, layoutA: inputLayout, b: operand(1), layoutB: step.inputLayouts[1],
                 output: output, outputLayout: layout, rows: rows)
-        case .depthToSpace:
-            unsafe file.depthToSpace(op).run(
-                isa: isa, input: input, inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
         case .multiply:
             unsafe file.multiply(op).run(
                 a: input, layoutA: inputLayout, b: operand(1), layoutB: step.inputLayouts[1], output: output,
                 outputLayout: layout, rows: rows)
-        case .maxPool:
-            unsafe file.maxPool(op).run(
-                input: input, inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
         case .sliceOrder:
             unsafe file.sliceOrder(op).run(
                 input: input, inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
@@ -62,6 +56,27 @@ extension Session {
                 isa: isa, buffers, sumLayout: inputLayout, gateLayout: step.inputLayouts[2], outputLayout: layout,
                 rows: rows)
         default: preconditionFailure("not an op of this list")
+        }
+    }
+
+    /// The ops between grids.
+    func runGridRows(
+        _ step: Step, _ layout: TensorLayout, _ output: UnsafeMutableRawPointer, _ rows: Range<Int>,
+        _ view: PlaneView?, _ input: UnsafeRawPointer
+    ) {
+        guard hasBlockOps else { return }
+        let inputLayout = step.inputLayouts[0]
+        switch step.op.kind {
+        case .depthToSpace:
+            unsafe file.depthToSpace(step.op).run(
+                isa: isa, input: input, inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows,
+                view: view)
+        case .maxPool:
+            unsafe file.maxPool(step.op).run(
+                input: input, inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows, view: view)
+        default:
+            unsafe file.resize(step.op).run(
+                input: input, inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows, view: view)
         }
     }
 

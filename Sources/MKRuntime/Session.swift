@@ -121,13 +121,13 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
             unsafe try runOp(index, parallel, observer)
             guard progress(index + 1, total) else { throw RuntimeError(.cancelled) }
         }
-        let scored = plan.layouts[plan.scoreTensor].extent
+        let labelled = plan.clipped(plan.layouts[plan.scoreTensor].extent)
         // What a network without padding does not label is a border of equal width on both sides.
         let origin = (
-            (plan.volume.depth - scored.depth) / 2, (plan.volume.height - scored.height) / 2,
-            (plan.volume.width - scored.width) / 2
+            (plan.volume.depth - labelled.depth) / 2, (plan.volume.height - labelled.height) / 2,
+            (plan.volume.width - labelled.width) / 2
         )
-        try deliver((0..<scored.depth, 0..<scored.height, 0..<scored.width), origin: origin, sink, parallel)
+        try deliver((0..<labelled.depth, 0..<labelled.height, 0..<labelled.width), origin: origin, sink, parallel)
         try checkGuards(after: plan.tail)
         _ = progress(total, total)
     }
@@ -143,8 +143,10 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
                     try loadInput(source, origin: (z, y, x))
                     for index in 0..<plan.tail { unsafe try runOp(index, parallel, nil) }
                     func part(_ axis: Int, _ index: Int, _ start: Int) -> Range<Int> {
+                        let size = [plan.volume.depth, plan.volume.height, plan.volume.width][axis]
                         let range = plan.delivered(axis, index)
-                        return (range.lowerBound - start)..<(range.upperBound - start)
+                        let lower = min(range.lowerBound, size)
+                        return (lower - start)..<(min(range.upperBound, size) - start)
                     }
                     try deliver((part(0, iz, z), part(1, iy, y), part(2, ix, x)), origin: (z, y, x), sink, parallel)
                     try checkGuards(after: plan.tail)
@@ -251,7 +253,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
     ///   - input: first byte of the i-th input.
     func runRows(
         _ step: Step, _ rows: Range<Int>, output: UnsafeMutableRawPointer, view: Conv3DView? = nil,
-        input: (Int) -> UnsafeRawPointer
+        planes: PlaneView? = nil, input: (Int) -> UnsafeRawPointer
     ) {
         let op = step.op
         let layout = step.outputLayout
@@ -278,6 +280,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
             }
         case .argmax: preconditionFailure("argmax is the tail")
         case .groupNorm, .scan: preconditionFailure("not an op that works row by row")
+        case .maxPool, .depthToSpace, .resize: unsafe runGridRows(step, layout, output, rows, planes, input(0))
         default: unsafe runTokenRows(step, layout, output, rows, input: input)
         }
     }

@@ -64,10 +64,25 @@ extension FloatOp {
         default: false
         }
     }
+
+    /// Whether codes pass the op as they are, or as means of them.
+    var keepsCodes: Bool {
+        switch self {
+        case .maxPool, .resize, .sliceOrder: true
+        default: false
+        }
+    }
 }
 
 extension FloatGraph {
     func consumers(of value: ValueID) -> [Int] { nodes.indices.filter { nodes[$0].inputs.contains(value) } }
+
+    /// Whether what reads a value, or codes that came of it, decides its zero point.
+    private func isZeroPointSet(_ value: ValueID) -> Bool {
+        consumers(of: value).contains {
+            nodes[$0].op.setsZeroPoint || nodes[$0].op.keepsCodes && isZeroPointSet(nodes[$0].output)
+        }
+    }
 
     /// Outputs of convolutions and normalizations that only a ReLU reads: the clamp of the integer op does both, so these values never
     /// exist.
@@ -77,7 +92,7 @@ extension FloatGraph {
             guard node.op.clampsLikeReLU, let only = consumers(of: node.output).first,
                 consumers(of: node.output).count == 1, case .activation(.relu) = nodes[only].op,
                 // These may give the value a zero point, and then the clamp of the codes is no ReLU.
-                !consumers(of: nodes[only].output).contains(where: { nodes[$0].op.setsZeroPoint })
+                !isZeroPointSet(nodes[only].output)
             else { continue }
             result.insert(node.output)
         }

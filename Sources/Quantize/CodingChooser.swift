@@ -95,12 +95,12 @@ struct CodingChooser {
             return ValueCoding(scales: scales, zeroPoint: 128, low: -most, high: most)
         }
         let readers = graph.consumers(of: node.output).map { graph.nodes[$0] }
-        if let shuffle = readers.first(where: { $0.op == .depthToSpace }), readers.count == 1 {
+        if let shuffle = readers.first(where: \.isShuffle), readers.count == 1 {
             // Channel `slot · channels + c` becomes channel c of one of eight places.
             let one = clipped(shuffle.output)
             return .centred(high: (0..<graph.channels[node.output]).map { one[$0 % one.count] })
         }
-        if node.op == .depthToSpace { return .centred(high: clipped(node.output)) }
+        if node.isShuffle { return .centred(high: clipped(node.output)) }
         guard readers.contains(where: { $0.op == .concat }) else { return nil }
         let high = clipped(node.output)
         // A table serves all channels.
@@ -283,4 +283,8 @@ extension Activation {
         default: false
         }
     }
+}
+
+extension Node {
+    fileprivate var isShuffle: Bool { if case .depthToSpace = op { true } else { false } }
 }

@@ -23,7 +23,7 @@ struct CodingGroups {
             case .concat, .depthToSpace: for value in node.inputs { join(value, node.output) }
             case .add where wide.contains(node.output): for value in node.inputs { join(value, node.output) }
             case .gate: join(node.inputs[0], node.inputs[1])
-            case .sliceOrder, .maxPool: join(node.inputs[0], node.output)
+            case .sliceOrder, .maxPool, .resize: join(node.inputs[0], node.output)
             default: break
             }
         }
@@ -38,7 +38,8 @@ struct CodingGroups {
             case .scan:
                 result.formUnion([node.inputs[1], node.inputs[2], node.output])
             case .gate: result.formUnion(node.inputs[..<2])
-            case .sliceOrder where result.contains(node.output), .maxPool where result.contains(node.output):
+            case .sliceOrder where result.contains(node.output), .maxPool where result.contains(node.output),
+                .resize where result.contains(node.output):
                 result.insert(node.inputs[0])
             // The input's bytes are given.
             case .batchNorm where node.inputs[0] != 0: result.insert(node.inputs[0])

@@ -80,7 +80,7 @@ public struct Comparison: Sendable {
         return centred(labels, scored, in: input.size)
     }
 
-    /// - Parameter graph: the float graph with batch normalization folded, in the node order that `nodes` refers to.
+    /// - Parameter graph: the prepared float graph, in the node order that `nodes` refers to.
     /// - Parameter nodes: float node by op.
     public init(
         graph: FloatGraph, nodes: [Int], network: IntegerNetwork, input: FloatTensor,

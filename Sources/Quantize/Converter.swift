@@ -27,9 +27,9 @@ public struct Converter {
     private let report: (Stage, Double) -> Void
     private var calibration = Calibration()
 
-    /// - Parameter graph: batch normalization is folded here.
+    /// - Parameter graph: prepared here.
     public init(graph: FloatGraph, options: Options, report: @escaping (Stage, Double) -> Void) {
-        self.graph = graph.foldingBatchNorm()
+        self.graph = graph.prepared()
         self.options = options
         self.report = report
     }

@@ -24,9 +24,10 @@ extension Lowering {
         var op = OpRecord()
         op.kind = .groupNorm
         op.multiplierA = Int64(norm.groups)
-        op.mode = output.isWide && graph.nodes[target].op == .activation(.relu) ? 1 : 0
+        op.mode = (output.isWide && graph.nodes[target].op == .activation(.relu) ? 1 : 0) + (norm.isPerSlice ? 2 : 0)
         addOp(op, node, output: value, table: table.bytes, tableAlignment: 4)
         finish(target, "group-norm")
+        if norm.isPerSlice { require(feature: "norm-slices") }
     }
 }
 

@@ -36,6 +36,19 @@ extension Lowering {
         finish(index, "multiply-u8")
     }
 
+    /// An op between grids.
+    mutating func addGrid(
+        _ index: Int, _ node: Node, _ kind: OpRecord.Kind, _ factor: Size3, mode: UInt16 = 0, feature: String
+    ) {
+        addTensor(node.output, name: node.name)
+        var op = OpRecord()
+        op.kind = kind
+        op.mode = mode
+        op.factor = Extent(factor)
+        addOp(op, node, output: node.output)
+        finish(index, feature)
+    }
+
     /// An op that has nothing but its inputs.
     mutating func addPlain(_ index: Int, _ node: Node, _ kind: OpRecord.Kind, feature: String) {
         addTensor(node.output, name: node.name)

@@ -51,7 +51,7 @@ struct Lowering {
     private var convolutions: [Int: Int] = [:]
     let groups: CodingGroups
     /// Sizes of the values relative to the input's.
-    private let shapes: [(coarseness: UInt16, growth: (Int16, Int16, Int16))]
+    private let shapes: [(coarseness: Extent, growth: (Int16, Int16, Int16))]
 
     init(
         graph: FloatGraph, codings: [ValueID: ValueCoding], narrowCopies: [ValueID: ValueCoding],
@@ -73,6 +73,11 @@ struct Lowering {
     }
 
     mutating func run() throws(QuantizeError) -> LoweredModel {
+        do {
+            try graph.checkStorable()
+        } catch {
+            throw QuantizeError(layer: error.node, message: error.message)
+        }
         coarsenScales()
         addTensor(0, name: "input")
         builder.record.inputTensor = 0
@@ -100,8 +105,13 @@ struct Lowering {
             case .kanBasis(let basis): addBasis(index, node, basis)
             case .scan(let scan): try addScan(index, node, scan)
             case .gate: try addGate(index, node)
-            case .depthToSpace: addPlain(index, node, .depthToSpace, feature: "depth-to-space")
-            case .maxPool: addPlain(index, node, .maxPool, feature: "max-pool")
+            case .depthToSpace(let factor): addGrid(index, node, .depthToSpace, factor, feature: "depth-to-space")
+            case .maxPool(let pool):
+                addGrid(
+                    index, node, .maxPool, pool.factor, mode: pool.overlaps ? 1 : 0,
+                    feature: pool.overlaps ? "max-pool-3" : "max-pool")
+            case .resize(let resize):
+                addGrid(index, node, .resize, resize.factor, mode: resize.isLinear ? 1 : 0, feature: "resize")
             case .sliceOrder(let order): addSliceOrder(index, node, order)
             case .batchNorm(let norm): try addBatchNorm(index, node, norm)
             }
@@ -207,6 +217,8 @@ struct Lowering {
         kind == .conv3d || kind == .multiply ? copies[value] ?? tensors[value]! : tensors[value]!
     }
 
+    mutating func require(feature: String) { builder.require(feature: feature) }
+
     mutating func finish(_ index: Int, _ feature: String) {
         nodes.append(index)
         builder.require(feature: feature)
@@ -232,7 +244,8 @@ struct Lowering {
         op.kernel = triple(conv.kernel)
         op.dilation = triple(conv.dilation)
         op.padding = triple(conv.padding)
-        op.mode = (conv.stride == 2 ? 1 : 0) + (output.isWide && target != index ? 2 : 0)
+        op.mode = output.isWide && target != index ? 2 : 0
+        op.factor = Extent(conv.stride)
         convolutions[nodes.count] = index
         builder.addOp(
             op, name: node.name, inputs: [self.input(node.inputs[0], of: .conv3d)], output: written,

@@ -31,7 +31,9 @@ struct CalibrationSet {
         let cutsWindows = source.usesPatches || windows != nil && crop > 0
         let input = try NetworkInput(paths: paths, config: source.config, crop: cutsWindows ? 0 : crop)
         warnings += input.warnings
-        guard cutsWindows else { return [input.tensor] }
+        // The runtime puts zeros behind sides that are no multiples of the coarsest grid's cell, too.
+        let cell = source.graph.cell
+        guard cutsWindows else { return [input.tensor.filled(toMultiplesOf: cell)] }
         let patch = source.config.window.map { Size3(depth: $0.patch[2], height: $0.patch[1], width: $0.patch[0]) }
         let size = source.usesPatches ? patch! : Size3(cube: crop)
         let count = windows ?? Self.trainedWindows
@@ -42,7 +44,8 @@ struct CalibrationSet {
                 whole, size, around: (voxel / (height * width), voxel / width % height, voxel % width))
         }
         let signals = windows.map { $0.values.reduce(0) { $0 + Double(abs($1)) } }
-        return windows.indices.sorted { (signals[$0], $1) > (signals[$1], $0) }.map { windows[$0] }
+        return windows.indices.sorted { (signals[$0], $1) > (signals[$1], $0) }
+            .map { windows[$0].filled(toMultiplesOf: cell) }
     }
 
     /// The window of that size nearest to being centred on a voxel; zero (what normalization makes of air) outside the volume.

@@ -46,7 +46,7 @@ struct Compare: ParsableCommand {
         }
         guard let model else { return }
         let mapped = try MappedModel(path: model)
-        let graph = loaded.graph.foldingBatchNorm()
+        let graph = loaded.graph.prepared()
         let nodes = try OpMatch.nodes(of: mapped.file, in: graph, path: model)
         guard volumes.count == graph.inputChannels else {
             throw CommandError(.usage, "\(volumes.count) volumes for a network of \(graph.inputChannels) channels")

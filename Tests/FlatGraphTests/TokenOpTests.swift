@@ -65,6 +65,7 @@ import Testing
         case .sliceOrder: "slice_order"
         case .maxPool: "max_pool"
         case .multiply: "multiply"
+        case .resize: "resize"
         }
     }
 }

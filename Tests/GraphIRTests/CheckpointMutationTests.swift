@@ -4,7 +4,7 @@ import Testing
 
 /// Damaged at random, a file is read or refused; it never traps, and never brings a value that is not finite.
 @Suite struct CheckpointMutationTests {
-    private static let count = 20_000
+    private static let count = 100_000
 
     private func mutate(_ original: [UInt8], _ random: inout SeededGenerator) -> [UInt8] {
         var bytes = original

@@ -13,6 +13,7 @@ enum GoldenKernels {
         "decay_weight": decayWeight, "depth_to_space": depthToSpace, "depthwise": depthwise, "gate": gate,
         "kan_basis": kanBasis, "layer_norm": layerNorm, "lookup": lookup, "lookup_wide": lookupWide,
         "max_pool": maxPool, "multiply": multiply, "narrow": narrow, "norm": norm, "norm_scale": normScale,
+        "resize": resize,
         "requantize": requantize,
         "scan": scan,
         "slice_order": sliceOrder, "token_conv": tokenConv,
@@ -36,7 +37,7 @@ enum GoldenKernels {
         let conv = Conv3D(
             inChannels: shape[1], outChannels: shape[0],
             kernel: Extent(depth: shape[2], height: shape[3], width: shape[4]), dilation: try test.extent("dilation"),
-            padding: try test.extent("padding"), stride: try test.number("stride"),
+            padding: try test.extent("padding"), stride: try test.extent("stride"),
             inputElement: isWide ? .i16 : .u8, inputZeroPoint: isWide ? 0 : try test.number("input_zero_point"),
             outputZeroPoint: try test.number("output_zero_point"), outputElement: output.layout.element,
             isRectified: isRectified)
@@ -248,9 +249,21 @@ extension GoldenKernels {
         return codes(output, test)
     }
 
+    private static func resize(_ test: GoldenCase, _ isa: ISA) throws -> [Int] {
+        let (input, output) = try (test.input(), test.output())
+        let op = Resize(
+            factor: try test.extent("factor"), isLinear: try test.number("is_linear") != 0, zeroPoint: 0)
+        op.run(
+            input: input.base, inputLayout: input.layout, output: output.base, outputLayout: output.layout,
+            rows: 0..<output.layout.extent.rows)
+        return codes(output, test)
+    }
+
     private static func maxPool(_ test: GoldenCase, _ isa: ISA) throws -> [Int] {
         let (input, output) = try (test.input(), test.output())
-        MaxPool(zeroPoint: 0).run(
+        let op = MaxPool(
+            factor: try test.extent("factor"), overlaps: try test.number("overlaps") != 0, zeroPoint: 0)
+        op.run(
             input: input.base, inputLayout: input.layout, output: output.base, outputLayout: output.layout,
             rows: 0..<output.layout.extent.rows)
         return codes(output, test)
@@ -258,7 +271,9 @@ extension GoldenKernels {
 
     private static func depthToSpace(_ test: GoldenCase, _ isa: ISA) throws -> [Int] {
         let (input, output) = try (test.input(), test.output())
-        DepthToSpace(channels: output.layout.channels, zeroPoint: 0).run(
+        let op = DepthToSpace(
+            channels: output.layout.channels, factor: try test.extent("factor"), zeroPoint: 0)
+        op.run(
             isa: isa, input: input.base, inputLayout: input.layout, output: output.base, outputLayout: output.layout,
             rows: 0..<output.layout.extent.rows)
         return codes(output, test)

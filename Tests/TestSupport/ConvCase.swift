@@ -15,17 +15,22 @@ public struct ConvCase {
 
     public static func random(_ generator: inout SplitMix64, seed: UInt64) -> ConvCase {
         func pick(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &generator) }
-        let stride = pick(0...3) == 0 ? 2 : 1
-        let kernel = (stride == 1 ? [1, 3, 3, 3, 5] : [1, 2, 2, 3, 4])[pick(0...4)]
+        let isStrided = pick(0...3) == 0
+        let axes = isStrided ? pick(1...14) : 0  // above 7: all of them
+        func side(_ axis: Int) -> Int { axes > 7 ? 2 : 1 + axes >> axis & 1 }
+        let stride = Extent(depth: side(0), height: side(1), width: side(2))
+        let kernel = (!isStrided ? [1, 3, 3, 3, 5] : [1, 2, 2, 3, 4])[pick(0...4)]
         let dilation = [1, 1, 2, 3, 4, 8, 16][pick(0...6)]
-        let same = dilation * (kernel - 1) / 2
         let flatKernel = pick(0...7) == 0
         let wide = pick(0...3) == 0
-        let kernelExtent =
-            flatKernel
-            ? Extent(depth: 1, height: kernel, width: kernel) : Extent(cube: kernel)
-        var padding = Extent(depth: dilation * (kernelExtent.depth - 1) / 2, height: same, width: same)
-        if pick(0...5) == 0, kernel > 1 { padding.width = pick(0...(dilation * (kernel - 1))) }
+        // Kernels are odd along axes of stride 1.
+        func odd(_ stride: Int) -> Int { stride == 1 ? kernel | 1 : kernel }
+        let kernelExtent = Extent(
+            depth: flatKernel ? 1 : odd(stride.depth), height: odd(stride.height), width: odd(stride.width))
+        func same(_ kernel: Int) -> Int { dilation * (kernel - 1) / 2 }
+        var padding = Extent(
+            depth: same(kernelExtent.depth), height: same(kernelExtent.height), width: same(kernelExtent.width))
+        if pick(0...5) == 0, kernel > 1 { padding.width = pick(0...(dilation * (kernelExtent.width - 1))) }
         let wideInput = pick(0...2) == 0
         return ConvCase(
             conv: Conv3D(
@@ -122,9 +127,9 @@ public struct ConvFixture {
             for tap in 0..<conv.taps {
                 let (kz, ky, kx) = Self.split(tap, conv.kernel)
                 let s = conv.stride
-                let iz = z * s + kz * conv.dilation.depth - conv.padding.depth
-                let iy = y * s + ky * conv.dilation.height - conv.padding.height
-                let ix = x * s + kx * conv.dilation.width - conv.padding.width
+                let iz = z * s.depth + kz * conv.dilation.depth - conv.padding.depth
+                let iy = y * s.height + ky * conv.dilation.height - conv.padding.height
+                let ix = x * s.width + kx * conv.dilation.width - conv.padding.width
                 let e = input.layout.extent
                 let inside = iz >= 0 && iz < e.depth && iy >= 0 && iy < e.height && ix >= 0 && ix < e.width
                 let code = inside ? input[i, iz, iy, ix] : Int(conv.inputZeroPoint)

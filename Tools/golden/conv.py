@@ -7,22 +7,22 @@ import numpy as np
 from .fixed import per_channel, requantize
 
 
-def taps(codes, kernel, *, stride=1, dilation=(1, 1, 1), padding, zero_point):
+def taps(codes, kernel, *, stride=(1, 1, 1), dilation=(1, 1, 1), padding, zero_point):
     """Yields each tap (kz, ky, kx) and the codes under it for all outputs: [C, D', H', W'] with
     D' = (D + 2·padding - dilation·(kernel - 1) - 1) // stride + 1."""
     padded = np.pad(codes.astype(np.int64), [(0, 0), *((p, p) for p in padding)], constant_values=zero_point)
     last = [d * (k - 1) for d, k in zip(dilation, kernel)]
     for tap in product(*map(range, kernel)):
         start = [k * d for k, d in zip(tap, dilation)]
-        window = (slice(s, n - e + s, stride) for s, n, e in zip(start, padded.shape[1:], last))
+        window = (slice(s, n - e + s, step) for s, n, e, step in zip(start, padded.shape[1:], last, stride))
         yield tap, padded[:, *window]
 
 
 def conv3d(input, weights, bias, multiplier, shift, *, stride, dilation, padding, input_zero_point, output_zero_point,
            output_bits, is_rectified=False):
-    """acc[o,z,y,x] = bias[o] + Σ w[o,i,kz,ky,kx] · input[i, s·z + kz·dz - pz, s·y + ky·dy - py, s·x + kx·dx - px]
+    """acc[o,z,y,x] = bias[o] + Σ w[o,i,kz,ky,kx] · input[i, sz·z + kz·dz - pz, sy·y + ky·dy - py, sx·x + kx·dx - px]
 
-    input [I, D, H, W] u8, weights [O, I, kd, kh, kw] -127 ... 127, stride 1 or 2 -> [O, D', H', W'] u8 or i16."""
+    input [I, D, H, W] u8, weights [O, I, kd, kh, kw] -127 ... 127, strides 1 or 2 -> [O, D', H', W'] u8 or i16."""
     weights = weights.astype(np.int64)
     accumulator = per_channel(bias) + sum(
         np.tensordot(weights[..., *tap], codes, 1)

@@ -57,10 +57,34 @@ def slice_order(input, *, is_inverse):
     return input.transpose(0, 2, 3, 1).reshape(input.shape)
 
 
-def max_pool(input):
-    """The largest of each cube of 2 × 2 × 2 voxels: u8 or i16 [C, 2·D, 2·H, 2·W] -> [C, D, H, W]."""
-    channels, depth, height, width = input.shape
-    return input.reshape(channels, depth // 2, 2, height // 2, 2, width // 2, 2).max(axis=(2, 4, 6))
+def max_pool(input, *, factor, overlaps):
+    """The largest of each box of fz × fy × fx voxels, 1 or 2; where it overlaps, with the voxel before along axes of 2, if there is
+    one: u8 or i16 [C, fz·D, fy·H, fx·W] -> [C, D, H, W]."""
+    result = input
+    for axis, f in enumerate(factor, 1):
+        index = np.arange(0, input.shape[axis], f)
+        parts = [np.take(result, index + i, axis) for i in range(f)]
+        if overlaps and f == 2:
+            parts.append(np.take(result, np.maximum(index - 1, 0), axis))
+        result = np.maximum.reduce(parts)
+    return result
+
+
+def resize(input, *, factor, is_linear):
+    """Twice as fine where the factor is 2: y[2i] = y[2i+1] = x[i], or linearly y[2i] = (x[i-1] + 3·x[i]) / 4 and
+    y[2i+1] = (3·x[i] + x[i+1]) / 4 with the edge repeated; the sums of all axes are divided once, rounded half up. u8 or i16."""
+    sums, shift = input.astype(np.int64), 0
+    for axis, size in enumerate(input.shape[1:], 1):
+        if factor[axis - 1] == 1:
+            continue
+        index = np.arange(2 * size)
+        near = np.take(sums, index // 2, axis)
+        if is_linear:
+            sums = 3 * near + np.take(sums, np.clip(index // 2 + index % 2 * 2 - 1, 0, size - 1), axis)
+            shift += 2
+        else:
+            sums = near
+    return (sums if shift == 0 else rounded_shift(sums, np.int64(shift))).astype(input.dtype)
 
 
 def concat(**sources):
@@ -68,8 +92,9 @@ def concat(**sources):
     return np.concatenate([sources[f"source{i}"] for i in range(len(sources))])
 
 
-def depth_to_space(input):
-    """y[c, 2z+kz, 2y+ky, 2x+kx] = x[(4·kz + 2·ky + kx)·C + c, z, y, x]: [8·C, D, H, W] -> [C, 2·D, 2·H, 2·W]."""
-    _, depth, height, width = input.shape
-    corners = input.reshape(2, 2, 2, -1, depth, height, width)
-    return corners.transpose(3, 4, 0, 5, 1, 6, 2).reshape(-1, 2 * depth, 2 * height, 2 * width)
+def depth_to_space(input, *, factor):
+    """y[c, fz·z+kz, fy·y+ky, fx·x+kx] = x[((kz·fy + ky)·fx + kx)·C + c, z, y, x], factors 1 or 2:
+    [fz·fy·fx·C, D, H, W] -> [C, fz·D, fy·H, fx·W]."""
+    size = input.shape[1:]
+    corners = input.reshape(*factor, -1, *size)
+    return corners.transpose(3, 4, 0, 5, 1, 6, 2).reshape(-1, *(f * n for f, n in zip(factor, size)))

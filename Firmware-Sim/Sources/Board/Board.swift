@@ -158,8 +158,8 @@ struct Board {
         var sum: Int64 = 0
         for index in 0..<file.opCount where file.op(index).kind == .conv3d {
             let conv = file.conv3D(file.op(index))
-            sum += Int64(conv.inChannels * conv.outChannels * conv.taps) * Int64(options.size.voxels)
-                >> Int64(3 * file.tensor(Int(file.op(index).output)).coarseness)
+            let cell = file.tensor(Int(file.op(index).output)).cell
+            sum += Int64(conv.inChannels * conv.outChannels * conv.taps) * Int64(options.size.voxels / cell.voxels)
         }
         return sum
     }

@@ -102,7 +102,7 @@ public struct KMambaImporter {
         }
         let expanded = pointwise(
             "\(name).up", input, weights: weights, bias: [Float](repeating: 0, count: 8 * channels))
-        let up = graph.append("\(name).up.shuffle", .depthToSpace, [expanded])
+        let up = graph.append("\(name).up.shuffle", .depthToSpace(Size3(cube: 2)), [expanded])
         let both = graph.append("\(name).cat", .concat, [up, skip])
         let residual = try norm(
             "\(name).res.norm3",
@@ -152,7 +152,8 @@ public struct KMambaImporter {
             .conv3d(
                 ConvWeights(
                     outChannels: out, inChannels: channels, kernel: Size3(cube: kernel), dilation: Size3(cube: 1),
-                    padding: Size3(cube: (kernel - 1) / 2), stride: stride, weights: weights, bias: bias)), inputs)
+                    padding: Size3(cube: (kernel - 1) / 2), stride: Size3(cube: stride), weights: weights, bias: bias)),
+            inputs)
     }
 
     private mutating func square(

@@ -96,14 +96,26 @@ extension ONNXImporter {
             set(node, try shortened(.function(base, try pair(node.opType, f, g)), name))
             return
         }
-        guard ["Add", "Sum", "Mul"].contains(node.opType) else {
-            throw Problem("of two different tensors (supported: sums and products)")
+        guard ["Add", "Sum", "Mul", "Sub", "Div"].contains(node.opType) else {
+            throw Problem("of two different tensors (supported: sums, differences, products and quotients)")
         }
-        let isProduct = node.opType == "Mul"
+        let isProduct = ["Mul", "Div"].contains(node.opType)
+        // Differences and quotients are sums and products with a function of the second.
+        let inverse: Expression? =
+            switch node.opType {
+            case "Sub": .unary(.negate, .x)
+            case "Div": .divide(.constant(1), .x)
+            default: nil
+            }
+        let other: Value
+        if let inverse, let (base, f) = expression(b) { other = .function(base, inverse.of(f)) } else { other = b }
         let spreadA = isProduct ? try spread(a, over: b, name) : nil
-        let spreadB = isProduct ? try spread(b, over: a, name) : nil
+        let spreadB = isProduct ? try spread(other, over: a, name) : nil
         let x = if let spreadA { spreadA } else { try tensor(node, 0, name) }
-        let y = if let spreadB { spreadB } else { try tensor(node, 1, name) }
+        let y =
+            if let spreadB { spreadB } else if inverse != nil { try materialize(other, "\(name).inverse") } else {
+                try tensor(node, 1, name)
+            }
         guard graph.channels[x] == graph.channels[y] else {
             throw Problem("\(graph.channels[x]) and \(graph.channels[y]) channels")
         }
@@ -166,6 +178,7 @@ extension ONNXImporter {
         guard let each = perChannel(c, count) else { throw Problem("a constant \(c.shape) for \(count) channels") }
         let ones = [Float](repeating: 1, count: count)
         let zeros = [Float](repeating: 0, count: count)
+        if node.opType == "PRelu", !isFirst { return set(node, .tensor(try slopes(each, of: base, name))) }
         switch node.opType {
         case "Add", "Sum": set(node, .tensor(affine(name, base, gain: ones, offset: each)))
         case "Sub" where isFirst: set(node, .tensor(affine(name, base, gain: ones.map { -$0 }, offset: each)))
@@ -177,8 +190,23 @@ extension ONNXImporter {
         }
     }
 
-    /// `[C, 1, 1, 1]` or `[1, C, 1, 1, 1]` as C numbers.
+    /// (1 - a) · max(x, 0) + a · x with a slope for each channel: a convolution of both.
+    private mutating func slopes(_ slopes: [Float], of base: ValueID, _ name: String) throws(Problem) -> ValueID {
+        let count = slopes.count
+        let positive = graph.append("\(name).positive", .activation(.relu), [base])
+        let both = graph.append("\(name).both", .concat, [positive, base])
+        var weights = try Self.zeros(count, 2, count)
+        for (c, slope) in slopes.enumerated() {
+            weights[c * 2 * count + c] = 1 - slope
+            weights[(c * 2 + 1) * count + c] = slope
+        }
+        let zeros = [Float](repeating: 0, count: count)
+        return graph.append(name, .conv3d(.pointwise(count, 2 * count, weights, bias: zeros)), [both])
+    }
+
+    /// `[C, 1, 1, 1]` or `[1, C, 1, 1, 1]` as C numbers; where channels are the last axis, `[C]` and the like.
     private func perChannel(_ c: ONNXConstant, _ count: Int) -> [Float]? {
+        if isChannelsLast { return c.values.count == count && c.shape.last == count ? c.values : nil }
         guard c.values.count == count, let axis = c.shape.firstIndex(of: count),
             c.shape.enumerated().allSatisfy({ $0 == axis || $1 == 1 }), c.shape.count - axis == rank + 1
         else { return nil }

@@ -10,6 +10,7 @@ extension ONNXImporter {
             for output in node.output { set(output, .unknown) }
             return
         }
+        if try addMoment(node, name) { return }
         if let f = try unary(node) { return try applyUnary(f, node, name) }
         if Self.binaryOperators.contains(node.opType) {
             guard node.input.count == 2 else { throw Problem("\(node.input.count) inputs (must be 2)") }
@@ -24,7 +25,12 @@ extension ONNXImporter {
         case "BatchNormalization": try batchNormalization(node, name)
         case "InstanceNormalization": try instanceNormalization(node, name)
         case "GroupNormalization": try groupNormalization(node, name)
-        case "LayerNormalization": throw Problem("not supported here")
+        case "LayerNormalization": try layerNormalization(node, name)
+        case "ReduceMean": try mean(node, name)
+        case "MatMul": try matrixProduct(node, name)
+        case "Split": try split(node, name)
+        case "Slice": try slice(node, name)
+        case "Transpose": try transpose(node, name)
         case "Concat": try concatenate(node, name)
         case "Pad": try pad(node, name)
         case "Constant": try constantNode(node)
@@ -38,7 +44,7 @@ extension ONNXImporter {
         case "DequantizeLinear": set(node, try dequantized(node))
         case "Softmax", "LogSoftmax", "ArgMax": try dropped(node)
         case "Shape", "Size": set(node, .shape)
-        case "Gather", "Slice", "Unsqueeze", "Squeeze", "Range", "ConstantOfShape", "Expand", "Transpose", "Flatten":
+        case "Gather", "Unsqueeze", "Squeeze", "Range", "ConstantOfShape", "Expand", "Flatten":
             try shapeArithmetic(node)
         case "Reshape": try reshape(node)
         default: throw Problem("is not supported")
@@ -72,13 +78,17 @@ extension ONNXImporter {
         set(node, .tensor(graph.append(name, .batchNorm(norm), [source])))
     }
 
-    /// Statistics over a volume; a network of fewer axes would take those of each slice.
-    private func requireVolume() throws(Problem) {
-        guard rank == 3 else { throw Problem("statistics of \(rank) axes (supported: networks of three axes)") }
+    /// Statistics are those of the volume, or in a network of two axes those of each slice.
+    private func requirePlanes() throws(Problem) {
+        guard rank >= 2 else { throw Problem("statistics of one axis (supported: networks of two or three axes)") }
+    }
+
+    private func groupNorm(groups: Int, _ scale: [Float], _ shift: [Float], _ epsilon: Double) -> GroupNorm {
+        GroupNorm(groups: groups, scale: scale, shift: shift, epsilon: epsilon, isPerSlice: rank == 2)
     }
 
     private mutating func instanceNormalization(_ node: Onnx_NodeProto, _ name: String) throws(Problem) {
-        try requireVolume()
+        try requirePlanes()
         let epsilon = ONNXAttributes(node).float("epsilon", 1e-5)
         if case .grouped(let source, let groups, false, _) = try input(node, 0) {
             let lists = try parameters(node, 1...2, groups)
@@ -94,12 +104,12 @@ extension ONNXImporter {
             node,
             .tensor(
                 graph.append(
-                    name, .groupNorm(GroupNorm(groups: count, scale: lists[0], shift: lists[1], epsilon: epsilon)),
+                    name, .groupNorm(groupNorm(groups: count, lists[0], lists[1], epsilon)),
                     [source])))
     }
 
     private mutating func groupNormalization(_ node: Onnx_NodeProto, _ name: String) throws(Problem) {
-        try requireVolume()
+        try requirePlanes()
         let source = try tensor(node, 0, name)
         let count = graph.channels[source]
         let attributes = ONNXAttributes(node)
@@ -110,8 +120,7 @@ extension ONNXImporter {
         let lists = try parameters(node, 1...2, perGroup ? groups : count).map { list in
             perGroup ? list.flatMap { [Float](repeating: $0, count: count / groups) } : list
         }
-        let norm = GroupNorm(
-            groups: groups, scale: lists[0], shift: lists[1], epsilon: attributes.float("epsilon", 1e-5))
+        let norm = groupNorm(groups: groups, lists[0], lists[1], attributes.float("epsilon", 1e-5))
         set(node, .tensor(graph.append(name, .groupNorm(norm), [source])))
     }
 
@@ -152,29 +161,6 @@ extension ONNXImporter {
         set(node, pads.allSatisfy { $0 == 0 } ? .tensor(source) : .padded(source, pads))
     }
 
-    private mutating func resize(_ node: Onnx_NodeProto, _ name: String) throws(Problem) {
-        let attributes = ONNXAttributes(node)
-        let mode = attributes.text("mode", "nearest")
-        let index = node.opType == "Upsample" ? 1 : 2
-        guard hasInput(node, index), case .constant(let scales) = try input(node, index),
-            scales.values.count == rank + 2
-        else {
-            throw Problem("sizes that are not known here (supported: constant scales)")
-        }
-        guard rank == 3, scales.values == [1, 1, 2, 2, 2] else {
-            throw Problem("scales \(scales.values) (supported: 2 along three axes)")
-        }
-        guard mode == "nearest" else { throw Problem("mode=\(mode) (supported: nearest)") }
-        let transform = attributes.text("coordinate_transformation_mode", "half_pixel")
-        let rounding = attributes.text("nearest_mode", "round_prefer_floor")
-        // Doubling by the floor of x / 2, which half-pixel coordinates rounded down at the half come to as well.
-        let isFloor =
-            node.opType == "Upsample" || (transform == "asymmetric" && rounding == "floor")
-            || (transform.hasSuffix("half_pixel") && rounding.hasPrefix("round_prefer"))
-        guard isFloor else { throw Problem("\(transform) coordinates, \(rounding)") }
-        try nearest(node, name)
-    }
-
     /// What older opsets do around the normalization of groups: [N, groups, -1] and back.
     private mutating func reshape(_ node: Onnx_NodeProto) throws(Problem) {
         let source = try input(node, 0)
@@ -187,9 +173,8 @@ extension ONNXImporter {
             return set(node, .constant(ONNXConstant(shape: wanted, values: c.values, integers: c.integers)))
         case .grouped(let base, let groups, true, let epsilon):
             let count = graph.channels[base]
-            let norm = GroupNorm(
-                groups: groups, scale: [Float](repeating: 1, count: count), shift: [Float](repeating: 0, count: count),
-                epsilon: epsilon)
+            let norm = groupNorm(
+                groups: groups, [Float](repeating: 1, count: count), [Float](repeating: 0, count: count), epsilon)
             return set(node, .tensor(graph.append("\(node.output.first ?? "").norm", .groupNorm(norm), [base])))
         default: break
         }
@@ -197,12 +182,12 @@ extension ONNXImporter {
         guard let wanted = try constant(node, 1, "shape").integers, wanted.count == 3, wanted[2] == -1, wanted[1] > 0,
             graph.channels[base] % wanted[1] == 0
         else { throw Problem("other than around a group normalization") }
-        try requireVolume()
+        try requirePlanes()
         set(node, .grouped(base, groups: wanted[1], isNormalized: false, epsilon: 0))
     }
 
     /// Only of shapes and constants of one axis.
-    private mutating func shapeArithmetic(_ node: Onnx_NodeProto) throws(Problem) {
+    mutating func shapeArithmetic(_ node: Onnx_NodeProto) throws(Problem) {
         switch try input(node, 0) {
         case .shape, .constant: set(node, .shape)
         default: throw Problem("of a tensor")

@@ -16,6 +16,8 @@ public struct ONNXImporter {
         case padded(ValueID, [Int])
         /// One normalization per group on a reshaped tensor: what older opsets make of group normalization.
         case grouped(ValueID, groups: Int, isNormalized: Bool, epsilon: Double)
+        /// A step of a normalization over the channels that is written out.
+        case moment(ValueID, Moment)
         /// Something computed from shapes.
         case shape
         /// Depends on a node that could not be imported, and was reported there.
@@ -33,7 +35,13 @@ public struct ONNXImporter {
     var graph: FloatGraph
     /// Axes of the network: 1 to 3.
     let rank: Int
+    /// Names of values whose channels are the last axis.
+    var channelsLast: Set<String> = []
+    /// Whether those of the node that is being added are.
+    var isChannelsLast = false
     private(set) var values: [String: Value] = [:]
+    /// Of the network's values, as far as they were asked for, where the file fixes that of its input.
+    private var sizes: [Size3]
     /// Names of the nodes whose values are still functions: what the table that is made of one is called.
     private var functionNames: [String: String] = [:]
     private var problems: [String] = []
@@ -59,6 +67,8 @@ public struct ONNXImporter {
         }
         rank = shape.count - 2
         graph = FloatGraph(inputChannels: shape[1])
+        let sides = [Int](repeating: 1, count: 3 - rank) + shape[2...]
+        sizes = sides.allSatisfy((1...32767).contains) ? [Size3(sides)] : []
         values[inputs[0].name] = .tensor(0)
     }
 
@@ -67,7 +77,7 @@ public struct ONNXImporter {
         for (index, node) in model.graph.node.enumerated() {
             let name = node.name.isEmpty ? "\(node.opType)_\(index)" : node.name
             do {
-                try add(node, name)
+                try addInLayout(node, name)
                 if let output = node.output.first, case .function? = values[output] { functionNames[output] = name }
             } catch let problem as Problem {
                 report(node, name, problem.text)
@@ -91,7 +101,7 @@ public struct ONNXImporter {
         let shapes = node.input.compactMap { input -> String? in
             switch values[input] {
             case .constant(let c): "\(c.shape)"
-            case .tensor(let v), .function(let v, _), .padded(let v, _), .grouped(let v, _, _, _):
+            case .tensor(let v), .function(let v, _), .padded(let v, _), .grouped(let v, _, _, _), .moment(let v, _):
                 "\(graph.channels[v]) channels"
             default: model.shape(of: input).map { "\($0)" }
             }
@@ -142,6 +152,18 @@ public struct ONNXImporter {
         return pruned
     }
 
+    /// Of a value; nil where the file leaves the input's open.
+    mutating func size(of value: ValueID) -> Size3? {
+        guard !sizes.isEmpty else { return nil }
+        while sizes.count <= value {
+            let node = graph.nodes[sizes.count - 1]
+            let size = node.op.outputSize(sizes[node.inputs[0]])
+            guard [size.depth, size.height, size.width].allSatisfy((1...(1 << 20)).contains) else { return nil }
+            sizes.append(size)
+        }
+        return sizes[value]
+    }
+
     // MARK: Values
 
     func value(_ name: String) throws(Problem) -> Value {
@@ -178,6 +200,7 @@ public struct ONNXImporter {
         case .function(let base, let f): return materialize(f, of: base, name)
         case .padded: throw Problem("zeros around a tensor that is not the input of a convolution")
         case .grouped: throw Problem("a reshaped tensor")
+        case .moment: throw Problem("a mean over the channels outside of a normalization")
         case .constant: throw Problem("a constant where a tensor should be")
         case .shape: throw Problem("a shape that is not known here")
         case .unknown: throw Problem("an input cannot be imported")
@@ -229,7 +252,8 @@ extension ConvWeights {
             padding: Size3(cube: 0), weights: weights, bias: bias)
     }
 
-    static func identity(_ channels: Int) -> ConvWeights {
+    /// Copies its input.
+    public static func identity(_ channels: Int) -> ConvWeights {
         var weights = [Float](repeating: 0, count: channels * channels)
         for c in 0..<channels { weights[c * channels + c] = 1 }
         return pointwise(channels, channels, weights, bias: [Float](repeating: 0, count: channels))

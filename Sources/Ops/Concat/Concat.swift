@@ -27,7 +27,7 @@ public struct Concat: Equatable, Sendable {
                     .assumingMemoryBound(to: UInt8.self)
                 let to = unsafe (output + outputLayout.rowOffset(block: target / 4, z: 0, y: row) + target % 4)
                     .assumingMemoryBound(to: UInt8.self)
-                for x in 0..<inputLayout.extent.width {
+                for x in 0..<outputLayout.extent.width {
                     unsafe to[x * 4] = from[x * 4]
                 }
             }

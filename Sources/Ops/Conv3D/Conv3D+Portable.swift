@@ -32,11 +32,11 @@ extension Conv3D {
         for block in unsafe 0..<Int(conv.in_blocks) {
             for index in rows.indices {
                 let row = unsafe rows[index]
-                var input = unsafe UnsafeRawPointer(row.input) + block * row.block_stride + x * 4 * stride
+                var input = unsafe UnsafeRawPointer(row.input) + block * row.block_stride + x * 4 * stride.width
                 var w = unsafe group + block * conv.weights_block + row.weights
                 for _ in unsafe 0..<conv.kernel_x {
                     let words =
-                        unsafe stride == 1
+                        unsafe stride.width == 1
                         ? input.loadUnaligned(as: SIMD8<UInt32>.self)
                         : input.loadUnaligned(as: SIMD16<UInt32>.self).evenHalf
                     unsafe sums &+= inputElement == .u8 ? Self.bytes(words, w) : Self.halves(words, w)

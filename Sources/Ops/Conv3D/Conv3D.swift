@@ -4,7 +4,7 @@ import FixedPoint
 /// 3D convolution (cross-correlation): u8 activations and int8 weights, or i16 activations and int16 weights, one scale of the
 /// weights per output channel.
 ///
-///     acc[o] = bias[o] + Σ_{i,kz,ky,kx} w[o,i,kz,ky,kx] · x[i, s·z+kz·dz-pz, s·y+ky·dy-py, s·x+kx·dx-px]
+///     acc[o] = bias[o] + Σ_{i,kz,ky,kx} w[o,i,kz,ky,kx] · x[i, sz·z+kz·dz-pz, sy·y+ky·dy-py, sx·x+kx·dx-px]
 ///     y[o]   = clamp(zeroPoint + requantize[o](acc[o]))
 ///
 /// `x` are stored codes; the caller has folded `-zeroPoint_in · Σ w` and the real bias into `bias`. Voxels outside
@@ -17,14 +17,14 @@ import FixedPoint
 public struct Conv3D: Equatable, Sendable {
     public var inChannels: Int
     public var outChannels: Int
-    /// 1 ... 15; odd where the stride is 1.
+    /// 1 ... 15; odd along axes of stride 1.
     public var kernel: Extent
     /// 1 or more.
     public var dilation: Extent
     /// Zero voxels on each side, 0 ... dilation · (kernel - 1).
     public var padding: Extent
-    /// 1 or 2 along all axes.
-    public var stride: Int
+    /// 1 or 2.
+    public var stride: Extent
     public var inputElement: ElementType
     public var inputZeroPoint: UInt8
     public var outputZeroPoint: UInt8
@@ -33,7 +33,8 @@ public struct Conv3D: Equatable, Sendable {
     public var isRectified: Bool
 
     public init(
-        inChannels: Int, outChannels: Int, kernel: Extent, dilation: Extent, padding: Extent, stride: Int = 1,
+        inChannels: Int, outChannels: Int, kernel: Extent, dilation: Extent, padding: Extent,
+        stride: Extent = Extent(cube: 1),
         inputElement: ElementType = .u8, inputZeroPoint: UInt8, outputZeroPoint: UInt8, outputElement: ElementType,
         isRectified: Bool = false
     ) {
@@ -57,7 +58,7 @@ public struct Conv3D: Equatable, Sendable {
     /// `[out/4][in/2][kz·ky][kx][4 out][2 in]` of two; zero where a channel is absent.
     public var weightBytes: Int { outGroups * inBlocks * taps * 16 }
     public var multiplyAddsPerVoxel: Int { inChannels * outChannels * taps }
-    public var isPointwise: Bool { kernel == Extent(cube: 1) && padding == Extent(cube: 0) && stride == 1 }
+    public var isPointwise: Bool { kernel == Extent(cube: 1) && padding == Extent(cube: 0) && stride == kernel }
 
     /// Byte offset in the weights of output channel `o`, input channel `i`, tap (kz, ky, kx).
     public func weightIndex(o: Int, i: Int, kz: Int, ky: Int, kx: Int) -> Int {
@@ -68,13 +69,13 @@ public struct Conv3D: Equatable, Sendable {
 
     /// Shape rule. May be zero or negative where the input is smaller than the kernel; the planner refuses that.
     public func outputExtent(of input: Extent) -> Extent {
-        func axis(_ size: Int, _ padding: Int, _ dilation: Int, _ kernel: Int) -> Int {
+        func axis(_ size: Int, _ padding: Int, _ dilation: Int, _ kernel: Int, _ stride: Int) -> Int {
             (size + 2 * padding - dilation * (kernel - 1) + stride - 1) >> (stride - 1)
         }
         return Extent(
-            depth: axis(input.depth, padding.depth, dilation.depth, kernel.depth),
-            height: axis(input.height, padding.height, dilation.height, kernel.height),
-            width: axis(input.width, padding.width, dilation.width, kernel.width))
+            depth: axis(input.depth, padding.depth, dilation.depth, kernel.depth, stride.depth),
+            height: axis(input.height, padding.height, dilation.height, kernel.height, stride.height),
+            width: axis(input.width, padding.width, dilation.width, kernel.width, stride.width))
     }
 
     /// Scratch shared by all threads: one row of input zero points, needed only where skipping a kernel row that
@@ -184,7 +185,7 @@ extension Conv3D {
 
     /// The row kernel of an instruction set other than `portable`.
     private func kernel(_ isa: ISA) -> Kernel {
-        let isFirst = stride == 1
+        let isFirst = stride.width == 1
         let isWide = inputElement == .i16
         switch isa {
         #if arch(x86_64)
@@ -223,9 +224,9 @@ extension Conv3D {
     ) -> Int {
         var count = 0
         for kz in 0..<kernel.depth {
-            let iz = z * stride + kz * dilation.depth - padding.depth
+            let iz = z * stride.depth + kz * dilation.depth - padding.depth
             for ky in 0..<kernel.height {
-                let iy = y * stride + ky * dilation.height - padding.height + view.offsetY
+                let iy = y * stride.height + ky * dilation.height - padding.height + view.offsetY
                 let weights = (kz * kernel.height + ky) * kernel.width * 16
                 if iz >= 0, iz < view.depth, iy >= 0, iy < input.extent.height {
                     let offset =

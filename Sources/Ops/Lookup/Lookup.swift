@@ -16,7 +16,7 @@ public struct Lookup: Sendable {
         isa: ISA, table: UnsafePointer<UInt8>, input: UnsafeRawPointer, inputLayout: TensorLayout,
         output: UnsafeMutableRawPointer, outputLayout: TensorLayout, zeroPoint: UInt8, rows: Range<Int>
     ) {
-        let width = Int32(truncatingIfNeeded: inputLayout.extent.width)
+        let width = Int32(truncatingIfNeeded: outputLayout.extent.width)
         let blocks = Int32(truncatingIfNeeded: inputLayout.blocks)
         let (strideIn, strideOut) = (inputLayout.blockStride, outputLayout.blockStride)
         for row in rows {

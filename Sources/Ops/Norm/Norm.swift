@@ -14,10 +14,14 @@ public struct Norm: Equatable, Sendable {
     public var zeroPoint: UInt8
     /// i16 output is clamped at 0 from below.
     public var isRectified: Bool
+    /// Each slice has statistics of its own: those of a network of two axes.
+    public var isPerSlice: Bool
 
     public init(
-        channels: Int, groups: Int, outputElement: ElementType, zeroPoint: UInt8, isRectified: Bool = false
+        channels: Int, groups: Int, outputElement: ElementType, zeroPoint: UInt8, isRectified: Bool = false,
+        isPerSlice: Bool = false
     ) {
+        self.isPerSlice = isPerSlice
         self.isRectified = isRectified
         self.channels = channels
         self.groups = groups

@@ -4,9 +4,14 @@ import numpy as np
 from . import draw
 
 
+def strides(rng, index):
+    """None, the same along all axes, or any."""
+    return ((1, 1, 1), (2, 2, 2), tuple(int(s) for s in rng.integers(1, 3, 3)))[index % 3]
+
+
 def shapes(rng, stride):
     """Size of the input, weights [O, I, kd, kh, kw] of 8 bits, dilation and padding."""
-    kernel = tuple(int(k) for k in rng.choice([1, 3, 3, 3, 5] if stride == 1 else [1, 2, 3, 3, 4], 3))
+    kernel = tuple(int(rng.choice([1, 3, 3, 3, 5] if s == 1 else [1, 2, 3, 3, 4])) for s in stride)
     dilation = tuple(int(d) for d in rng.choice([1, 1, 2, 3], 3))
     padding = tuple(int(rng.integers(0, d * (k - 1) + 1)) for d, k in zip(dilation, kernel))
     # As many voxels more as the kernel takes away.
@@ -18,7 +23,7 @@ def shapes(rng, stride):
 
 
 def conv3d(rng, index):
-    stride, bits = (1, 1, 2)[index % 3], (8, 16)[index // 3 % 2]
+    stride, bits = strides(rng, index), (8, 16)[index // 3 % 2]
     size, weights, dilation, padding = shapes(rng, stride)
     return {"input": draw.codes(rng, size, 8), "weights": weights,
             **draw.channels(rng, weights, bits), "stride": stride, "dilation": dilation, "padding": padding,
@@ -27,7 +32,7 @@ def conv3d(rng, index):
 
 
 def conv3d_wide(rng, index):
-    stride, bits = (1, 1, 2)[index % 3], (16, 8)[index // 3 % 2]
+    stride, bits = strides(rng, index), (16, 8)[index // 3 % 2]
     size, weights, dilation, padding = shapes(rng, stride)
     # As large as Σ|w| · 2^15 < 2^30 lets them be, the bias takes the rest.
     rows = np.abs(weights.astype(np.int64)).reshape(len(weights), -1).sum(1)

@@ -84,9 +84,20 @@ def multiply(rng, index):
             "zero_point_a": draw.zero_point(rng), "zero_point_b": draw.zero_point(rng), "zero_point_out": draw.zero_point(rng)}
 
 
+def factors(index):
+    """Each of the seven that change the grid, all axes first."""
+    return tuple(1 + ((7 - index) % 7 or 7) // bit % 2 for bit in (4, 2, 1))
+
+
 def max_pool(rng, index):
-    sides = [2 * side for side in draw.extent(rng, 40)]
-    return {"input": draw.codes(rng, (rng.integers(1, 10), *sides), (8, 16)[index % 2])}
+    factor = factors(index)
+    sides = [f * side for f, side in zip(factor, draw.extent(rng, 40))]
+    return {"input": draw.codes(rng, (rng.integers(1, 10), *sides), (8, 16)[index % 2]), "factor": factor, "overlaps": index // 2 % 2}
+
+
+def resize(rng, index):
+    input = draw.codes(rng, (rng.integers(1, 10), *draw.extent(rng, 40)), (8, 16)[index // 2 % 2])
+    return {"input": input, "factor": factors(index), "is_linear": int(index % 3 < 2)}
 
 
 def concat(rng, index):
@@ -95,4 +106,5 @@ def concat(rng, index):
 
 
 def depth_to_space(rng, index):
-    return {"input": draw.codes(rng, (8 * 4 * rng.integers(1, 4), *draw.extent(rng, 40)), 8)}
+    factor = factors(index)
+    return {"input": draw.codes(rng, (np.prod(factor) * 4 * rng.integers(1, 4), *draw.extent(rng, 40)), 8), "factor": factor}
