@@ -32,11 +32,11 @@ struct CalibrationSet {
         let cutsWindows = source.usesPatches || windows != nil && crop > 0
         let input = try NetworkInput(paths: paths, config: source.config, crop: cutsWindows ? 0 : crop)
         warnings += input.warnings
-        let windows =
+        let pieces =
             !cutsWindows
             ? [input.tensor] : source.usesPatches ? trained(input.tensor) : drawn(input.tensor, windows!)
         // The runtime puts zeros behind sides that are no multiples of the coarsest grid's cell, too.
-        return windows.map { $0.filled(toMultiplesOf: source.graph.cell) }
+        return pieces.map { $0.filled(toMultiplesOf: source.graph.cell) }
     }
 
     /// Windows as they come in a run, side by side: evenly from the half of them that has the most signal; the rest is mostly air.
