@@ -46,9 +46,9 @@ struct LayerMoments {
         let output = conv.outputSize(of: Size3(depth: input.depth, height: input.height, width: input.width))
         let zero = Int32(view.record.zeroPoint)
         for (number, voxel) in voxels.enumerated() {
-            let z0 = voxel / (output.height * output.width) * conv.stride - conv.padding.depth
-            let y0 = voxel / output.width % output.height * conv.stride - conv.padding.height
-            let x0 = voxel % output.width * conv.stride - conv.padding.width
+            let z0 = voxel / (output.height * output.width) * conv.stride.depth - conv.padding.depth
+            let y0 = voxel / output.width % output.height * conv.stride.height - conv.padding.height
+            let x0 = voxel % output.width * conv.stride.width - conv.padding.width
             for i in 0..<conv.inChannels {
                 var feature = i * conv.kernel.count
                 for kz in 0..<conv.kernel.depth {

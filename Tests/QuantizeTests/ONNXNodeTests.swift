@@ -32,7 +32,7 @@ import Testing
         let graph = try NetworkImporter.network(checkpoint: checkpoint, config: config).graph
 
         var options = Converter.Options()
-        (options.rule, options.correctsBias) = (.minMax, false)
+        (options.rule, options.methods) = (.minMax, [])
         var converter = Converter(graph: graph, options: options) { _, _ in }
         var found: FloatTensor?
         let last = converter.graph.nodes.count - 2
