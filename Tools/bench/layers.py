@@ -126,8 +126,8 @@ def main():
     text = (f"{common.machine()}; {common.versions('openvino', 'onnxruntime')}; one thread, GMAC/s, best of {rounds} rounds; memory copy "
             f"{copy:.1f} GB/s\n\n" + common.table(["channels", "size", "dilation", "limit", "ours", "of limit", "OpenVINO int8", "ours / it",
                                                   "ONNX Runtime int8", "ours / it"], cells))
-    print(text)
     common.save("layers", text, {"copy_gb_s": copy, "rows": rows})
+    print(text)
     plot(rows, common.OUT / "layers.png")
 
 
