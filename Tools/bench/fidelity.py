@@ -77,8 +77,8 @@ def main():
     mixed = "; ".join(f"{name}: `{' '.join(MIXED[name])}`" for name in MIXED)
     text = (f"{machine()}; {versions('openvino', 'nncf', 'onnxruntime', 'torch')}. Against labels of the float network, whole volume; "
             f"calibrated on t1_crop only. 8 and 16 bits: {mixed}\n\n{table(header, rows)}")
-    print(text)
     save("fidelity", text, {"/".join(key): results[key] for key in order if key in results})
+    print(text)
 
 
 if __name__ == "__main__":

@@ -92,8 +92,8 @@ def main():
     lines = [line for name in ("window", "phantom", "convolutions") for line in results.get(name, [])]
     text = (f"{machine()}; {versions('openvino', 'onnxruntime', 'torch')}; one thread\n\n"
             + table(["what", "ours, s", "peer", "s", "faster by", "peak memory"], lines))
-    print(text)
     save("kmamba", text, results)
+    print(text)
 
 
 if __name__ == "__main__":

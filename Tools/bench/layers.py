@@ -111,7 +111,7 @@ def plot(rows, path):
     axis.set_xticks([x + 0.3 for x in range(len(rows))],
                     [f"{row['channels']} channels\n{row['size']}" + (f"\ndilation {row['dilation']}" if row["dilation"] > 1 else "")
                      for row in rows], fontsize=7)
-    axis.set(ylabel="GMAC/s", title="conv3d 3³, int8, one thread")
+    axis.set(ylabel="GMAC/s", ylim=(0, 1.25 * max(row["limit"] for row in rows)), title="conv3d 3³, int8, one thread")
     axis.legend(ncols=4, fontsize=8)
     figure.savefig(path, dpi=80)
 
@@ -126,8 +126,8 @@ def main():
     text = (f"{common.machine()}; {common.versions('openvino', 'onnxruntime')}; one thread, GMAC/s, best of {rounds} rounds; memory copy "
             f"{copy:.1f} GB/s\n\n" + common.table(["channels", "size", "dilation", "limit", "ours", "of limit", "OpenVINO int8", "ours / it",
                                                   "ONNX Runtime int8", "ours / it"], cells))
-    print(text)
     common.save("layers", text, {"copy_gb_s": copy, "rows": rows})
+    print(text)
     plot(rows, common.OUT / "layers.png")
 
 

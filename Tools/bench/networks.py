@@ -85,8 +85,8 @@ def main():
               "memory"]
     body = [line for key, samples in results.items() for line in rows(*key.split("/"), samples)]
     text = f"{machine()}; {versions('openvino', 'onnxruntime', 'torch')}; t1_crop, 256^3, file to file\n\n{table(header, body)}"
-    print(text)
     save("networks", text, results)
+    print(text)
 
 
 if __name__ == "__main__":

@@ -94,8 +94,8 @@ def main():
     rows += [[f"MiB over slices: {name}", f"{points[0][0]} … {points[-1][0]}", f"{points[0][1]:.0f} … {points[-1][1]:.0f}",
               f"{exponent(points):.2f}"] for name, points in numbers["memory"].items()]
     text = f"{machine()}; one thread\n\n{table(['what', 'from … to', 'takes', 'exponent'], rows)}"
-    print(text)
     save("scaling", text, numbers)
+    print(text)
     plot(numbers, options.plot)
 
 

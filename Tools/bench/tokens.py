@@ -78,8 +78,8 @@ def main():
     text = "\n\n".join([f"{common.machine()}; {ours['isa']}, one thread",
                         common.table([scan_title, "ms", "G updates/s", "ours is faster by"], scans),
                         common.table([f"KAN layer, {CHANNELS} to {CHANNELS}, {TOKENS} tokens", "ms", "G edges/s", "ours is faster by"], kans)])
-    print(text)
     common.save("tokens", text, {"ours": ours, "torch_ms": peers})
+    print(text)
 
 
 main()
