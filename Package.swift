@@ -30,7 +30,7 @@ let package = Package(
         // Runtime half.
         .target(name: "MKRuntime", dependencies: ["Ops", "FlatGraph"]),
         .target(name: "CHost"),
-        .target(name: "HostRuntime", dependencies: ["CHost", "MKRuntime", "FlatGraph", "FixedPoint"]),
+        .target(name: "HostRuntime", dependencies: ["CHost", "COps", "Ops", "MKRuntime", "FlatGraph", "FixedPoint"]),
         .target(
             name: "CNIfTI",
             linkerSettings: [.linkedLibrary("nifti2"), .linkedLibrary("znz"), .linkedLibrary("z")]),

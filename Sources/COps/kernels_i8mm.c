@@ -18,5 +18,9 @@
 #define MK_ISA(name) name##_i8mm
 #include "quads.h"
 #include "depthwise_body.h"
+#define MK_LIMIT(name) mk_limit_##name##_i8mm
+#define MK_LIMIT_CHAINS 24
+#define MK_LIMIT_DOT_ONLY
+#include "limit_body.h"
 #pragma clang attribute pop
 #endif

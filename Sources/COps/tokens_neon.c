@@ -9,6 +9,8 @@
 #include "pointwise_body.h"
 #include "layernorm_body.h"
 #include "basis_body.h"
+#include "argmax_body.h"
+#include "window_body.h"
 
 #ifdef MKEDGE_NEON_ONLY  // as in kernels_neon.c
 extern __typeof__(mk_depthwise_neon) mk_depthwise_dotprod __attribute__((alias("mk_depthwise_neon")));

@@ -1,40 +1,85 @@
-// Vocabulary of conv3d_body.h for AVX2 without VNNI: eight voxels per vector. `vpmaddubsw` would saturate, so the
-// bytes are widened: channels 0 and 2 of a voxel in one vector, 1 and 3 in another, and `vpmaddwd` adds each pair.
+// Vocabulary of conv3d_body.h for 256-bit vectors: eight voxels each. With MKV_VNNI the including file names the products
+// (MKV_DPBUSD, MKV_DPWSSD) and there are twelve accumulators. Without, `vpmaddubsw` would saturate, so the bytes are widened:
+// channels 0 and 2 of a voxel in one vector, 1 and 3 in another, and `vpmaddwd` adds each pair.
 #include <immintrin.h>
 
 #define MKV_LANES 8
 #define MKV_CHANNELS 4
 #define MKV_CHANNELS_FOR(vectors) 4
 #define MKV_CHANNELS_SECOND 4
+#ifdef MKV_VNNI
+#define MKV_TILE_FOR(count) ((count) > 2 ? 3 : (count) > 1 ? 5 : 6)
+#define MKV_TILE_MAX 6
+#else
 #define MKV_TILE_FOR(count) ((count) > 2 ? 2 : 3)
 #define MKV_TILE_MAX 3
+#endif
 
 typedef __m256i mkv_acc;
 typedef mkv_acc mkv_sum;  // of a convolution, while it grows
+#ifdef MKV_VNNI
+typedef __m256i mkv_in;
+typedef __m256i mkv_weight;
+#else
 typedef struct { __m256i even, odd; } mkv_in;
 typedef struct { __m256i even, odd; } mkv_weight;
+#endif
 typedef __m256i mkv_mask;
 typedef struct { __m256i multiplier, rounding; __m128i shift; } mkv_requant;
 
 #define MKV_END_OF_TAP
 #define MKV_KEEP(x)
+#define MKV_OPAQUE(x) __asm__ volatile("" : "+x"(x))
+#ifdef MKV_VNNI
+#define MKV_OPAQUE_IN MKV_OPAQUE
+#else
+#define MKV_OPAQUE_IN(x) __asm__ volatile("" : "+x"((x).even), "+x"((x).odd))
+#endif
 #define MKV static inline __attribute__((always_inline))
 
 MKV mkv_acc mkv_zero(void) { return _mm256_setzero_si256(); }
 MKV mkv_acc mkv_broadcast(int32_t x) { return _mm256_set1_epi32(x); }
+MKV __m256i mkv_second_words(const uint8_t *p) {
+    __m256 a = _mm256_loadu_ps((const float *)p), b = _mm256_loadu_ps((const float *)(p + 32));
+    return _mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88)), 0xD8);
+}
+// The weights of four output channels lie side by side; one channel's are taken at a time.
+typedef const int8_t *mkv_quad;
+MKV mkv_quad mkv_weight_quad(const int8_t *p) { return p; }
+#ifdef MKV_VNNI
+MKV mkv_in mkv_load(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+#define mkv_load_second mkv_second_words
+// As in vec_avx512vnni.h.
+MKV mkv_in mkv_load_merged(const uint8_t *p, ptrdiff_t step) {
+    __m256i second = _mm256_loadu_si256((const __m256i *)(p + step - 1));
+    __m256i third = _mm256_loadu_si256((const __m256i *)(p + 2 * step - 2));
+    __m256i two = _mm256_blendv_epi8(_mm256_loadu_si256((const __m256i *)p), second, _mm256_set1_epi32(0xFF00));
+    return _mm256_blend_epi16(two, third, 0xAA);
+}
+MKV mkv_weight mkv_weights(mkv_quad quad, int i) {
+    int32_t w;
+    __builtin_memcpy(&w, quad + 4 * i, 4);
+    return _mm256_set1_epi32(w);
+}
+MKV mkv_sum mkv_dot(mkv_sum acc, mkv_in x, mkv_weight w) {
+    MKV_DPBUSD(acc, x, w);
+    return acc;
+}
+#else
 MKV mkv_in mkv_split(__m256i x) {
     mkv_in r = { _mm256_and_si256(x, _mm256_set1_epi16(255)), _mm256_srli_epi16(x, 8) };
     return r;
 }
 MKV mkv_in mkv_load(const uint8_t *p) { return mkv_split(_mm256_loadu_si256((const __m256i *)p)); }
-MKV __m256i mkv_second_words(const uint8_t *p) {
-    __m256 a = _mm256_loadu_ps((const float *)p), b = _mm256_loadu_ps((const float *)(p + 32));
-    return _mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88)), 0xD8);
+// The first bytes of three words `step` bytes apart, 4 or more, as one.
+MKV mkv_in mkv_load_merged(const uint8_t *p, ptrdiff_t step) {
+    __m256i first = _mm256_loadu_si256((const __m256i *)p), second = _mm256_loadu_si256((const __m256i *)(p + step));
+    __m256i third = _mm256_loadu_si256((const __m256i *)(p + 2 * step - 2));  // starts earlier: moved up
+    const __m256i low = _mm256_set1_epi16(255);
+    mkv_in r = { _mm256_and_si256(_mm256_blend_epi16(first, third, 0xAA), low), _mm256_and_si256(second, low) };
+    return r;
 }
 MKV mkv_in mkv_load_second(const uint8_t *p) { return mkv_split(mkv_second_words(p)); }
-// The weights of four output channels lie side by side; one channel's are taken at a time.
-typedef const int8_t *mkv_quad;
-MKV mkv_quad mkv_weight_quad(const int8_t *p) { return p; }
 MKV mkv_weight mkv_weights(mkv_quad quad, int i) {
     int32_t w;
     __builtin_memcpy(&w, quad + 4 * i, 4);
@@ -42,13 +87,29 @@ MKV mkv_weight mkv_weights(mkv_quad quad, int i) {
     mkv_weight r = { _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8), _mm256_srai_epi16(x, 8) };
     return r;
 }
+// The weights of four channels, widened: 32 bytes, the pairs of one channel behind one another.
+#define MKV_WIDENED 32
+MKV void mkv_widen(const int8_t *from, uint8_t *to) {
+    __m128i x = _mm_loadu_si128((const __m128i *)from);
+    __m128i even = _mm_srai_epi16(_mm_slli_epi16(x, 8), 8), odd = _mm_srai_epi16(x, 8);
+    _mm_storeu_si128((__m128i *)to, _mm_unpacklo_epi32(even, odd));
+    _mm_storeu_si128((__m128i *)(to + 16), _mm_unpackhi_epi32(even, odd));
+}
+MKV mkv_weight mkv_widened(const uint8_t *w, int i) {
+    int32_t pairs[2];
+    __builtin_memcpy(pairs, w + 8 * i, 8);
+    mkv_weight r = { _mm256_set1_epi32(pairs[0]), _mm256_set1_epi32(pairs[1]) };
+    return r;
+}
 // Two products of 255·127 per lane stay far below 2^31; the sums wrap like the portable kernel's do.
 MKV mkv_sum mkv_dot(mkv_sum acc, mkv_in x, mkv_weight w) {
     acc = _mm256_add_epi32(acc, _mm256_madd_epi16(x.even, w.even));
     return _mm256_add_epi32(acc, _mm256_madd_epi16(x.odd, w.odd));
 }
+#endif
 
 // 16-bit channels, two to a word: a weight is never -32768, so that the sum of two products fits.
+#define MKV_LIMIT_DOT16
 typedef __m256i mkv_in16;
 typedef __m256i mkv_weight16;
 MKV mkv_in16 mkv_load16(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
@@ -58,7 +119,14 @@ MKV mkv_weight16 mkv_weights16(mkv_quad quad, int i) {
     __builtin_memcpy(&w, quad + 4 * i, 4);
     return _mm256_set1_epi32(w);
 }
-MKV mkv_sum mkv_dot16(mkv_sum acc, mkv_in16 x, mkv_weight16 w) { return _mm256_add_epi32(acc, _mm256_madd_epi16(x, w)); }
+MKV mkv_sum mkv_dot16(mkv_sum acc, mkv_in16 x, mkv_weight16 w) {
+#ifdef MKV_VNNI
+    MKV_DPWSSD(acc, x, w);
+    return acc;
+#else
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(x, w));
+#endif
+}
 
 MKV mkv_sum mkv_start(int32_t bias) { return mkv_broadcast(bias); }
 MKV mkv_acc mkv_total(mkv_sum sum) { return sum; }
@@ -93,6 +161,7 @@ MKV mkv_acc mkv_pack_i16(mkv_acc a, mkv_acc b) {
 MKV mkv_mask mkv_mask_for(int32_t lanes) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
+MKV mkv_mask mkv_mask_without(mkv_mask m, mkv_mask out) { return _mm256_andnot_si256(out, m); }
 MKV void mkv_store(uint8_t *p, mkv_acc x) { _mm256_storeu_si256((__m256i *)p, x); }
 MKV void mkv_store_masked(uint8_t *p, mkv_acc x, mkv_mask m) { _mm256_maskstore_epi32((int *)p, m, x); }
 

@@ -2,7 +2,6 @@
 // channels of a voxel lie in the four words of a 128-bit lane, so that every channel has constants of its own.
 
 MKV mkv_acc mkv_or(mkv_acc a, mkv_acc b) { return _mm256_or_si256(a, b); }
-MKV mkv_mask mkv_mask_without(mkv_mask m, mkv_mask out) { return _mm256_andnot_si256(out, m); }
 MKV mkv_acc mkv_fill(mkv_mask m, mkv_acc x) { return _mm256_and_si256(m, x); }
 MKV mkv_acc mkv_broadcast8(uint8_t x) { return _mm256_set1_epi8((char)x); }
 // Repeats 16 bytes in every 128-bit lane.
@@ -16,14 +15,22 @@ MKV mkv_acc mkv_zip16_high(mkv_acc a, mkv_acc b) { return _mm256_unpackhi_epi16(
 
 // Dot products over four taps.
 typedef mkv_weight mkv_tap_weight;
+#ifdef MKV_VNNI
+MKV mkv_in mkv_taps(mkv_acc x) { return x; }
+#else
 MKV mkv_in mkv_taps(mkv_acc x) { return mkv_split(x); }
+#endif
 // Weights [tap][channel] of four taps as [channel][tap], repeated.
 MKV mkv_tap_weight mkv_tap_weights(const void *p) {
     const __m256i gather = _mm256_broadcastsi128_si256(
         _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
     __m256i x = _mm256_shuffle_epi8(mkv_repeat(p), gather);
+#ifdef MKV_VNNI
+    return x;
+#else
     mkv_weight r = { _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8), _mm256_srai_epi16(x, 8) };
     return r;
+#endif
 }
 MKV mkv_acc mkv_dot_taps(mkv_acc acc, mkv_in x, mkv_tap_weight w) { return mkv_dot(acc, x, w); }
 
@@ -80,6 +87,12 @@ MKV mkv_acc mkv_xor(mkv_acc a, mkv_acc b) { return _mm256_xor_si256(a, b); }
 #define mkv_srl32(x, n) _mm256_srli_epi32(x, n)
 #define mkv_sll32(x, n) _mm256_slli_epi32(x, n)
 
+MKV mkv_acc mkv_max16(mkv_acc a, mkv_acc b) { return _mm256_max_epi16(a, b); }
+MKV mkv_acc mkv_andnot(mkv_acc out, mkv_acc x) { return _mm256_andnot_si256(out, x); }
+// Signed halves of words: `yes` where a is greater than b.
+MKV mkv_acc mkv_pick_greater16(mkv_acc a, mkv_acc b, mkv_acc yes, mkv_acc no) {
+    return _mm256_blendv_epi8(no, yes, _mm256_cmpgt_epi16(a, b));
+}
 MKV mkv_acc mkv_adds16(mkv_acc a, mkv_acc b) { return _mm256_adds_epi16(a, b); }
 
 // Layer normalization: products and shifts of 64 bits in the even and the odd lanes apart.

@@ -7,7 +7,7 @@
 #define MKV_CHANNELS 12
 #define MKV_CHANNELS_FOR(vectors) ((vectors) == 1 || (vectors) == 2 || (vectors) == 4 ? 12 : 8)
 #define MKV_CHANNELS_SECOND 12
-#define MKV_TILE_FOR(count) ((count) > 8 ? 2 : (count) > 4 ? 3 : (count) > 2 ? 4 : 6)
+#define MKV_TILE_FOR(count) ((count) > 8 ? 2 : (count) > 6 ? 3 : (count) > 4 ? 4 : 6)
 #define MKV_TILE_MAX 6
 
 typedef __m512i mkv_acc;
@@ -15,15 +15,23 @@ typedef mkv_acc mkv_sum;  // of a convolution, while it grows
 typedef __m512i mkv_in;
 typedef __m512i mkv_weight;
 typedef __mmask16 mkv_mask;
-typedef struct { __m512i multiplier, rounding; __m128i shift; } mkv_requant;
+typedef struct { __m512i multiplier, rounding, shift; } mkv_requant;
 
 #define MKV_END_OF_TAP
 #define MKV_KEEP(x)
+#define MKV_OPAQUE(x) __asm__ volatile("" : "+v"(x))
+#define MKV_OPAQUE_IN MKV_OPAQUE
 #define MKV static inline __attribute__((always_inline))
 
 MKV mkv_acc mkv_zero(void) { return _mm512_setzero_si512(); }
 MKV mkv_acc mkv_broadcast(int32_t x) { return _mm512_set1_epi32(x); }
 MKV mkv_in mkv_load(const uint8_t *p) { return _mm512_loadu_si512(p); }
+// The first bytes of three words `step` bytes apart, 4 or more, as one; the fourth byte is anything.
+MKV mkv_in mkv_load_merged(const uint8_t *p, ptrdiff_t step) {
+    // A load that starts a byte earlier moves the bytes up.
+    __m512i two = _mm512_mask_loadu_epi8(_mm512_loadu_si512(p), 0x2222222222222222, p + step - 1);
+    return _mm512_mask_loadu_epi8(two, 0x4444444444444444, p + 2 * step - 2);
+}
 MKV mkv_in mkv_load_second(const uint8_t *p) {
     const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     return _mm512_permutex2var_epi32(_mm512_loadu_si512(p), even, _mm512_loadu_si512(p + 64));
@@ -39,6 +47,7 @@ MKV mkv_weight mkv_weights(mkv_quad quad, int i) {
 MKV mkv_sum mkv_dot(mkv_sum acc, mkv_in x, mkv_weight w) { return _mm512_dpbusd_epi32(acc, x, w); }
 
 // 16-bit channels, two to a word.
+#define MKV_LIMIT_DOT16
 typedef __m512i mkv_in16;
 typedef __m512i mkv_weight16;
 #define mkv_load16 mkv_load
@@ -60,14 +69,14 @@ MKV mkv_requant mkv_requantizer(int32_t multiplier, int32_t shift, int32_t zero_
     mkv_requant q;
     q.multiplier = _mm512_set1_epi32(multiplier);
     q.rounding = _mm512_set1_epi32((1 << (shift - 33)) + (zero_point << (shift - 32)));
-    q.shift = _mm_cvtsi32_si128(shift - 32);
+    q.shift = _mm512_set1_epi32(shift - 32);
     return q;
 }
 MKV mkv_acc mkv_requantize(mkv_acc acc, mkv_requant q) {
     __m512i even = _mm512_mul_epi32(acc, q.multiplier);
-    __m512i odd = _mm512_mul_epi32(_mm512_srli_epi64(acc, 32), q.multiplier);
+    __m512i odd = _mm512_mul_epi32(_mm512_shuffle_epi32(acc, _MM_PERM_DDBB), q.multiplier);
     __m512i high = _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
-    return _mm512_sra_epi32(_mm512_add_epi32(high, q.rounding), q.shift);
+    return _mm512_srav_epi32(_mm512_add_epi32(high, q.rounding), q.shift);
 }
 
 // Four vectors of int32 -> one word of four saturated bytes per voxel. Packing works inside 128-bit lanes, so the
@@ -85,6 +94,7 @@ MKV mkv_acc mkv_pack_i16(mkv_acc a, mkv_acc b) {
 }
 
 MKV mkv_mask mkv_mask_for(int32_t lanes) { return (__mmask16)((1u << lanes) - 1); }
+MKV mkv_mask mkv_mask_without(mkv_mask m, mkv_mask out) { return (__mmask16)(m & ~out); }
 MKV void mkv_store(uint8_t *p, mkv_acc x) { _mm512_storeu_si512(p, x); }
 MKV void mkv_store_masked(uint8_t *p, mkv_acc x, mkv_mask m) { _mm512_mask_storeu_epi32(p, m, x); }
 
@@ -102,7 +112,7 @@ MKV mkv_acc mkv_odd32(mkv_acc x) { return _mm512_srli_epi64(x, 32); }
 MKV int64_t mkv_sum32(mkv_acc x) { return _mm512_reduce_add_epi32(x); }
 MKV int64_t mkv_sum64(mkv_acc x) { return _mm512_reduce_add_epi64(x); }
 MKV mkv_requant mkv_affine(int32_t multiplier, int32_t offset, int32_t shift) {
-    mkv_requant q = { _mm512_set1_epi32(multiplier), _mm512_set1_epi32(offset), _mm_cvtsi32_si128(shift) };
+    mkv_requant q = { _mm512_set1_epi32(multiplier), _mm512_set1_epi32(offset), _mm512_set1_epi32(shift) };
     return q;
 }
 

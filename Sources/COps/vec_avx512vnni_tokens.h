@@ -1,7 +1,6 @@
 // The rest of the vocabulary for AVX-512 with VNNI (after vec_avx512vnni.h), as in vec_avx2_tokens.h.
 
 MKV mkv_acc mkv_or(mkv_acc a, mkv_acc b) { return _mm512_or_si512(a, b); }
-MKV mkv_mask mkv_mask_without(mkv_mask m, mkv_mask out) { return (__mmask16)(m & ~out); }
 MKV mkv_acc mkv_fill(mkv_mask m, mkv_acc x) { return _mm512_maskz_mov_epi32(m, x); }
 MKV mkv_acc mkv_broadcast8(uint8_t x) { return _mm512_set1_epi8((char)x); }
 MKV mkv_acc mkv_repeat(const void *p) { return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)p)); }
@@ -67,6 +66,12 @@ MKV mkv_acc mkv_xor(mkv_acc a, mkv_acc b) { return _mm512_xor_si512(a, b); }
 #define mkv_srl32(x, n) _mm512_srli_epi32(x, n)
 #define mkv_sll32(x, n) _mm512_slli_epi32(x, n)
 
+MKV mkv_acc mkv_max16(mkv_acc a, mkv_acc b) { return _mm512_max_epi16(a, b); }
+MKV mkv_acc mkv_andnot(mkv_acc out, mkv_acc x) { return _mm512_andnot_si512(out, x); }
+// Signed halves of words: `yes` where a is greater than b.
+MKV mkv_acc mkv_pick_greater16(mkv_acc a, mkv_acc b, mkv_acc yes, mkv_acc no) {
+    return _mm512_mask_blend_epi16(_mm512_cmpgt_epi16_mask(a, b), no, yes);
+}
 MKV mkv_acc mkv_adds16(mkv_acc a, mkv_acc b) { return _mm512_adds_epi16(a, b); }
 
 MKV mkv_acc mkv_and(mkv_acc a, mkv_acc b) { return _mm512_and_si512(a, b); }

@@ -32,6 +32,16 @@ MKV int8x16_t mkv_signed(uint8x16_t x) {
 #define MKV_END_OF_TAP __asm__ volatile("" ::: "memory")
 // A number that stays in a register, as the offset of a load, and is not made anew by additions.
 #define MKV_KEEP(x) __asm__("" : "+r"(x))
+// Hides from the compiler that a vector is what it was.
+#define MKV_OPAQUE(x) __asm__ volatile("" : "+w"(x))
+#define MKV_OPAQUE_IN MKV_OPAQUE
+
+// The first bytes of three words as one; the fourth byte is anything.
+MKV uint8x16_t mkv_merged_words(const uint8_t *p, ptrdiff_t step) {
+    uint32x4_t x = vreinterpretq_u32_u8(vld1q_u8(p));
+    x = vsliq_n_u32(x, vreinterpretq_u32_u8(vld1q_u8(p + step)), 8);
+    return vreinterpretq_u8_u32(vsliq_n_u32(x, vreinterpretq_u32_u8(vld1q_u8(p + 2 * step)), 16));
+}
 
 #if defined(MKV_DOTPROD) || defined(MKV_I8MM)
 
@@ -62,12 +72,14 @@ MKV mkv_acc mkv_total(mkv_sum sum) { return sum; }
 typedef uint8x16_t mkv_in;
 MKV mkv_in mkv_load(const uint8_t *p) { return mkv_load_words(p); }
 MKV mkv_in mkv_load_second(const uint8_t *p) { return mkv_load_second_words(p); }
+MKV mkv_in mkv_load_merged(const uint8_t *p, ptrdiff_t step) { return mkv_merged_words(p, step); }
 MKV mkv_sum mkv_dot(mkv_sum acc, mkv_in x, mkv_weight w) { MKV_BY_CHANNEL(vusdotq_laneq_s32) }
 #else
 #define MKV_SIGNED_INPUT
 typedef int8x16_t mkv_in;
 MKV mkv_in mkv_load(const uint8_t *p) { return mkv_signed(mkv_load_words(p)); }
 MKV mkv_in mkv_load_second(const uint8_t *p) { return mkv_signed(mkv_load_second_words(p)); }
+MKV mkv_in mkv_load_merged(const uint8_t *p, ptrdiff_t step) { return mkv_signed(mkv_merged_words(p, step)); }
 MKV mkv_sum mkv_dot(mkv_sum acc, mkv_in x, mkv_weight w) { MKV_BY_CHANNEL(vdotq_laneq_s32) }
 #endif
 
@@ -90,6 +102,7 @@ typedef int8x16_t mkv_weight;
 
 MKV mkv_in mkv_load(const uint8_t *p) { return mkv_signed(mkv_load_words(p)); }
 MKV mkv_in mkv_load_second(const uint8_t *p) { return mkv_signed(mkv_load_second_words(p)); }
+MKV mkv_in mkv_load_merged(const uint8_t *p, ptrdiff_t step) { return mkv_signed(mkv_merged_words(p, step)); }
 MKV mkv_weight mkv_weights(mkv_quad quad, int i) {
     const int32x4_t q = vreinterpretq_s32_s8(quad);
     switch (i) {
@@ -110,6 +123,7 @@ MKV mkv_sum mkv_dot(mkv_sum acc, mkv_in x, mkv_weight w) {
     return acc;
 }
 // 16-bit channels, two to a word.
+#define MKV_LIMIT_DOT16
 typedef int16x8_t mkv_in16;
 typedef int16x8_t mkv_weight16;
 MKV mkv_in16 mkv_load16(const uint8_t *p) { return vreinterpretq_s16_u8(mkv_load_words(p)); }
@@ -166,6 +180,7 @@ MKV mkv_acc mkv_pack_i16(mkv_acc a, mkv_acc b) {
 
 // There are no masked loads and stores; a vector that is not whole goes lane by lane.
 MKV mkv_mask mkv_mask_for(int32_t lanes) { return (1u << lanes) - 1; }
+MKV mkv_mask mkv_mask_without(mkv_mask m, mkv_mask out) { return m & ~out; }
 MKV mkv_acc mkv_load_word(const uint8_t *p) { return vreinterpretq_s32_u8(vld1q_u8(p)); }
 MKV void mkv_store(uint8_t *p, mkv_acc x) { vst1q_u8(p, vreinterpretq_u8_s32(x)); }
 MKV mkv_acc mkv_load_masked(const uint8_t *p, mkv_mask m) {

@@ -2,7 +2,6 @@
 // channels of one voxel, or four voxels.
 
 MKV mkv_acc mkv_or(mkv_acc a, mkv_acc b) { return vorrq_s32(a, b); }
-MKV mkv_mask mkv_mask_without(mkv_mask m, mkv_mask out) { return m & ~out; }
 MKV mkv_acc mkv_fill(mkv_mask m, mkv_acc x) {
     const uint32x4_t bits = { 1, 2, 4, 8 };
     return vandq_s32(x, vreinterpretq_s32_u32(vtstq_u32(vdupq_n_u32(m), bits)));
@@ -78,6 +77,15 @@ MKV mkv_acc mkv_lookup(const mkv_table *t, mkv_acc x) {
     return vreinterpretq_s32_u8(y);
 }
 
+MKV mkv_acc mkv_max16(mkv_acc a, mkv_acc b) { return vreinterpretq_s32_s16(vmaxq_s16(MKV_AS(s16, a), MKV_AS(s16, b))); }
+MKV mkv_acc mkv_max32(mkv_acc a, mkv_acc b) { return vmaxq_s32(a, b); }
+MKV mkv_acc mkv_andnot(mkv_acc out, mkv_acc x) { return vbicq_s32(x, out); }
+#define mkv_shift_right_fixed(x, n) vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(x), n))
+#define mkv_shift_left_fixed(x, n) vshlq_n_s32(x, n)
+// Signed halves of words: `yes` where a is greater than b.
+MKV mkv_acc mkv_pick_greater16(mkv_acc a, mkv_acc b, mkv_acc yes, mkv_acc no) {
+    return vbslq_s32(vreinterpretq_u32_u16(vcgtq_s16(MKV_AS(s16, a), MKV_AS(s16, b))), yes, no);
+}
 MKV mkv_acc mkv_adds16(mkv_acc a, mkv_acc b) {
     return vreinterpretq_s32_s16(vqaddq_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b)));
 }

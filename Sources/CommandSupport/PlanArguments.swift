@@ -19,3 +19,14 @@ public struct TileSize: ExpressibleByArgument {
         }
     }
 }
+
+/// Three sizes such as 240x240x155.
+public struct VolumeSize: ExpressibleByArgument {
+    public let size: GridSize
+
+    public init?(argument: String) {
+        let sizes = argument.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) ?? 0 }
+        guard sizes.count == 3, sizes.allSatisfy({ (1...32767).contains($0) }) else { return nil }
+        size = GridSize(sizes[0], sizes[1], sizes[2])
+    }
+}

@@ -67,29 +67,50 @@ extension Session {
 
     private func perform(_ job: RowJob, _ rows: Range<Int>, _ thread: Int) {
         switch job {
+        case .op(let index) where steps[index].takesSums: runRowsWithSums(index, rows, thread)
         case .op(let index):
             let step = steps[index]
-            unsafe runRows(step, rows, output: arena + step.output) { unsafe UnsafeRawPointer(arena + step.inputs[$0]) }
+            timed(index, thread, voxels: rows.count * step.outputLayout.extent.width) {
+                unsafe runRows(step, rows, output: arena + step.output) {
+                    unsafe UnsafeRawPointer(arena + step.inputs[$0])
+                }
+            }
         case .scan(let index):
             let step = steps[index]
-            scanGroups(step, rows, thread, tokens: 0..<step.outputLayout.extent.voxels)
-        case .chunkScan(let index, let tokens): scanChunk(steps[index], tokens, rows, thread)
+            let tokens = 0..<step.outputLayout.extent.voxels
+            timed(index, thread, voxels: rows.lowerBound == 0 ? tokens.count : 0) {
+                scanGroups(step, rows, thread, tokens: tokens)
+            }
+        case .chunkScan(let index, let tokens):
+            timed(index, thread, voxels: rows.lowerBound == 0 ? tokens.count : 0) {
+                scanChunk(steps[index], tokens, rows, thread)
+            }
         case .normSums(let index, let first):
             let step = steps[index]
             let rows = (first + rows.lowerBound)..<(first + rows.upperBound)
-            unsafe addSums(step, rows, thread, input: arena + step.inputs[0])
+            timed(index, thread) { unsafe addSums(step, rows, thread, input: arena + step.inputs[0]) }
         case .normRows(let index, let first):
             let step = steps[index]
             let rows = (first + rows.lowerBound)..<(first + rows.upperBound)
-            unsafe applyNorm(step, rows, input: arena + step.inputs[0], output: arena + step.output)
+            timed(index, thread, voxels: rows.count * step.outputLayout.extent.width) {
+                unsafe applyNorm(step, rows, input: arena + step.inputs[0], output: arena + step.output)
+            }
         case .labels(let z, let first, let count, let columns): labelRows(z, first, count, columns, rows, thread)
         case .windowScores(let strip, let origin):
             unsafe forEachScoreRow(rows, thread) { row, scores, layout in
-                unsafe accumulate(row, scores, layout, strip, origin)
+                unsafe timed(OpClock.windowSums(file), thread, voxels: layout.extent.width) {
+                    unsafe accumulate(row, scores, layout, strip, origin)
+                }
             }
-        case .windowLabels(let strip, let z): finishRows(z, strip, rows)
-        case .slice(let index, let z): sliceRows(lineSteps[index], z, rows)
-        case .sliceSums(let index, let z): sliceSums(lineSteps[index], z, rows, thread)
+        case .windowLabels(let strip, let z):
+            timed(file.opCount - 1, thread, voxels: rows.count * plan.volume.width) { finishRows(z, strip, rows) }
+        case .slice(let index, let z):
+            let line = lineSteps[index]
+            timed(line.index, thread, voxels: rows.count * line.step.outputLayout.extent.width) {
+                sliceRows(line, z, rows)
+            }
+        case .sliceSums(let index, let z):
+            timed(lineSteps[index].index, thread) { sliceSums(lineSteps[index], z, rows, thread) }
         case .sliceLabels(let index, let z, let box): tileLabels(lineSteps[index], z, rows, thread, box)
         }
     }

@@ -138,9 +138,10 @@ extension RunPlan {
                 let input = block.map { $0.layout(full, streaming!) } ?? full
                 let bytes = RunPlan.scratchBytes(file, op, input: input, threads: threads)
                 guard bytes > 0 else { continue }
-                // The states of a streamed scan live as long as its block.
+                // The states of a streamed scan live as long as its block; sums are taken while the op before writes.
+                let first = index > 0 && RunPlan.takesSums(file, index - 1, blocks) ? index - 1 : index
                 let steps =
-                    block.map { $0.ops.lowerBound...($0.ops.upperBound - 1) } ?? min(index, tail)...min(index, tail)
+                    block.map { $0.ops.lowerBound...($0.ops.upperBound - 1) } ?? min(first, tail)...min(index, tail)
                 result.append(
                     PlannedBuffer(use: .scratch(index), bytes: bytes, first: steps.lowerBound, last: steps.upperBound))
             }
@@ -200,6 +201,18 @@ extension RunPlan {
             }
             return first.indices.map { first[$0] <= last[$0] ? first[$0]...last[$0] : nil }
         }
+    }
+
+    /// Whether the op's rows are added to the sums of a normalization as they are written, while they are in the cache: that of the
+    /// next op, which reads them. (In `lines` that happens slice by slice anyway.)
+    static func takesSums(_ file: ModelFile, _ index: Int, _ blocks: [TokenBlock]) -> Bool {
+        guard index + 1 < file.opCount, file.op(index).kind == .conv3d, file.op(index + 1).kind == .groupNorm else {
+            return false
+        }
+        for block in blocks where block.ops.contains(index) || block.ops.contains(index + 1) { return false }
+        // Of a normalization slice by slice there are as many sums as slices, but room for one.
+        return file.operand(file.op(index + 1), 0) == Int(file.op(index).output)
+            && !file.norm(file.op(index + 1)).isPerSlice
     }
 
     static func scratchBytes(_ file: ModelFile, _ op: OpRecord, input: TensorLayout, threads: Int) -> Int {

@@ -38,9 +38,9 @@ extension RunPlan {
             sum *= unsafe Int64(axis.largestSum(file.windowTable(index)))
             overlap *= Int64(axis.largestOverlap)
         }
-        let bound = Int(clamping: (sum >> 12) + overlap * Int64(WindowWeightRule.floor))
-        guard bound <= WindowWeightRule.largestSum else {
-            throw RuntimeError(.windowWeightsTooLarge, need: WindowWeightRule.largestSum, have: bound)
+        let bound = Int(clamping: (sum >> 12) + overlap * Int64(WindowSums.floor))
+        guard bound <= WindowSums.largestWeights else {
+            throw RuntimeError(.windowWeightsTooLarge, need: WindowSums.largestWeights, have: bound)
         }
         return axes
     }

@@ -13,26 +13,28 @@ extension Session {
         }
         for index in (0..<count).reversed() where !block.block.backward.isEmpty {
             let place = block.block.chunk(index, size, tokens: tokens)
-            copyIn(block, place.held)
+            timedCopy { copyIn(block, place.held) }
             for op in block.block.ops where block.block.leadsBackward[op - block.block.ops.lowerBound] {
                 if steps[op].op.kind == .scan { keepState(block, op, index) }
                 runChunkOp(block, op, place, tokens, parallel)
-                if steps[op].op.kind == .scan, block.streaming.keepsBackwardOutput { keepOutput(block, op, place) }
+                if steps[op].op.kind == .scan, block.streaming.keepsBackwardOutput {
+                    timedCopy { keepOutput(block, op, place) }
+                }
             }
         }
         for index in 0..<count {
             let place = block.block.chunk(index, size, tokens: tokens)
-            copyIn(block, place.held)
+            timedCopy { copyIn(block, place.held) }
             for op in block.block.ops {
                 let isBackward = block.block.backward.contains(op)
                 if isBackward, block.streaming.keepsBackwardOutput {
-                    fetchOutput(block, op, place)
+                    timedCopy { fetchOutput(block, op, place) }
                     continue
                 }
                 if isBackward { restoreState(block, op, index) }
                 runChunkOp(block, op, place, tokens, parallel)
             }
-            copyOut(block, place)
+            timedCopy { copyOut(block, place) }
         }
     }
 

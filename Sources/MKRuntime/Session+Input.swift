@@ -9,8 +9,10 @@ extension Session {
         let layout = plan.layouts[tensor]
         let base = unsafe arena + plan.offset(of: .tensor(tensor))
         writeGuard(plan.offset(of: .tensor(tensor)), layout)
-        for z in 0..<layout.extent.depth {
-            unsafe try loadSlice(source, z: origin.0 + z, y0: origin.1, x0: origin.2, slot: z, layout, base)
+        try timedCopy { () throws(RuntimeError) in
+            for z in 0..<layout.extent.depth {
+                unsafe try loadSlice(source, z: origin.0 + z, y0: origin.1, x0: origin.2, slot: z, layout, base)
+            }
         }
     }
 
@@ -30,7 +32,7 @@ extension Session {
         let buffer = unsafe (arena + plan.offset(of: .inputRows)).assumingMemoryBound(to: UInt8.self)
         for block in 0..<layout.blocks {
             let lanes = min(4, layout.channels - block * 4)
-            for y in 0..<height where !isCovered || lanes < 4 {
+            for y in 0..<height where !isCovered || (lanes > 1 && lanes < 4) {
                 let target = unsafe base + layout.rowOffset(block: block, z: slot, y: y)
                 unsafe target.initializeMemory(as: UInt8.self, repeating: zeroPoint, count: width * 4)
             }
@@ -42,7 +44,13 @@ extension Session {
                     let row = unsafe buffer + ((y - rows.lowerBound) * volume.width + x0)
                     let target = unsafe (base + layout.rowOffset(block: block, z: slot, y: y - y0))
                         .assumingMemoryBound(to: UInt8.self)
-                    for x in columns { unsafe target[x * 4 + lane] = row[x] }
+                    if lanes == 1 {
+                        // Whole words: the bytes of absent channels have no meaning.
+                        let words = unsafe UnsafeMutableRawPointer(target).assumingMemoryBound(to: UInt32.self)
+                        for x in columns { unsafe words[x] = UInt32(row[x]) }
+                    } else {
+                        for x in columns { unsafe target[x * 4 + lane] = row[x] }
+                    }
                 }
             }
             for y in 0..<height {

@@ -168,7 +168,7 @@ extension Session {
         let takesSums = end < pass.steps.upperBound
         let steps = pass.steps.lowerBound..<(takesSums ? end + 1 : end)
         for round in 0..<rounds(steps, segment) {
-            try loadRing(pass, segment, round, source)
+            try timedCopy { () throws(RuntimeError) in try loadRing(pass, segment, round, source) }
             for index in steps {
                 let z = round - lineSteps[index].delay
                 guard z >= 0, z < lineSteps[index].depth else { continue }
@@ -183,7 +183,9 @@ extension Session {
                         reduceSums(lineSteps[index].step)
                     }
                     share(.slice(index, z: z), rows: lineSteps[index].step.outputLayout.extent.height, parallel)
-                    if lineSteps[index].output == segment.stored { storeSlice(lineSteps[index], z) }
+                    if lineSteps[index].output == segment.stored {
+                        timedCopy { storeSlice(lineSteps[index], z) }
+                    }
                 }
             }
             guard tick() else { throw RuntimeError(.cancelled) }
@@ -311,7 +313,9 @@ extension Session {
         let labels = unsafe arena + plan.offset(of: .labelSlice)
         let pitch = box.x.count * argmax.labelBytes
         unsafe forEachTileRow(line, z, rows, thread, box) { row, scores, layout in
-            unsafe argmax.run(scores: scores, layout: layout, labels: labels + row * pitch)
+            timed(file.opCount - 1, thread, voxels: box.x.count) {
+                unsafe argmax.run(isa: isa, scores: scores, layout: layout, labels: labels + row * pitch)
+            }
             guard plan.probabilities else { return }
             unsafe softmax.run(
                 scores: scores, layout: layout, columns: 0..<box.x.count, labels: labels + row * pitch,
@@ -342,10 +346,12 @@ extension Session {
         let buffers = unsafe buffers(step, input: base, output: scores)
         for row in rows {
             let inVolume = z * box.y.count + row
-            unsafe step.conv!.run(
-                isa: isa, buffers: buffers, input: input, output: layout, rows: inVolume..<(inVolume + 1),
-                outputExtent: Extent(depth: line.depth, height: box.y.count, width: box.x.count), rowBuffer: true,
-                view: line.window)
+            timed(plan.tail, thread, voxels: box.x.count) {
+                unsafe step.conv!.run(
+                    isa: isa, buffers: buffers, input: input, output: layout, rows: inVolume..<(inVolume + 1),
+                    outputExtent: Extent(depth: line.depth, height: box.y.count, width: box.x.count), rowBuffer: true,
+                    view: line.window)
+            }
             unsafe body(row, UnsafeRawPointer(scores) + layout.rowOffset(z: 0, y: 0), layout)
         }
     }

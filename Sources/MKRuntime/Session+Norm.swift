@@ -20,9 +20,12 @@ extension Session {
         let step = steps[index]
         let extent = step.outputLayout.extent
         let rows = file.norm(step.op).isPerSlice ? extent.height : extent.rows
+        let areTaken = index > 0 && steps[index - 1].takesSums
         for first in stride(from: 0, to: extent.rows, by: rows) {
-            clearSums(step)
-            share(.normSums(index, first: first), rows: rows, parallel)
+            if !areTaken {
+                clearSums(step)
+                share(.normSums(index, first: first), rows: rows, parallel)
+            }
             reduceSums(step)
             share(.normRows(index, first: first), rows: rows, parallel)
         }
@@ -39,6 +42,24 @@ extension Session {
 
     func clearSums(_ step: Step) {
         unsafe sums(step).initialize(repeating: NormSums(), count: file.norm(step.op).channels * plan.threads)
+    }
+
+    /// Runs rows of a convolution, some at a time, and adds them to the sums of the normalization after it.
+    func runRowsWithSums(_ index: Int, _ rows: Range<Int>, _ thread: Int) {
+        let step = steps[index]
+        let layout = step.outputLayout
+        let few = max(1, (1 << 17) / (layout.blocks * layout.rowPitch))
+        for first in stride(from: rows.lowerBound, to: rows.upperBound, by: few) {
+            let part = first..<min(first + few, rows.upperBound)
+            timed(index, thread, voxels: part.count * layout.extent.width) {
+                unsafe runRows(step, part, output: arena + step.output) {
+                    unsafe UnsafeRawPointer(arena + step.inputs[$0])
+                }
+            }
+            timed(index + 1, thread) {
+                unsafe addSums(steps[index + 1], part, thread, input: arena + step.output)
+            }
+        }
     }
 
     /// Adds rows of the input to the sums of a thread.

@@ -62,24 +62,11 @@ extension Session {
             ((origin.0 + z) % plan.extent.depth) * slice + (origin.1 + y - strip.lowerBound) * volume.width + origin.2
         if plan.probabilities {
             let weights = unsafe slab + file.classCount * plan.extent.depth * slice + offset
-            for x in from..<to { unsafe weights[x] &+= WindowWeightRule.weight(zy, xTable[x]) }
+            for x in from..<to { unsafe weights[x] &+= WindowSums.weight(zy, xTable[x]) }
         }
-        for channel in 0..<file.classCount {
-            let sums = unsafe slab + channel * plan.extent.depth * slice + offset
-            if layout.element == .i16 {
-                let source = unsafe (scores + (channel / 2) * layout.blockStride + (channel % 2) * 2)
-                    .assumingMemoryBound(to: Int16.self)
-                for x in from..<to {
-                    unsafe sums[x] &+= WindowWeightRule.weight(zy, xTable[x]) &* Int32(source[x * 2])
-                }
-            } else {
-                let source = unsafe (scores + (channel / 4) * layout.blockStride + channel % 4)
-                    .assumingMemoryBound(to: UInt8.self)
-                for x in from..<to {
-                    unsafe sums[x] &+= WindowWeightRule.weight(zy, xTable[x]) &* Int32(source[x * 4])
-                }
-            }
-        }
+        unsafe WindowSums(classes: file.classCount).add(
+            isa: isa, scores: scores + 4 * from, layout: layout, table: xTable + from, zy: zy,
+            sums: slab + (offset + from), plane: plan.extent.depth * slice, width: to - from)
     }
 
     /// Labels of a slice that no later window touches; its sums are cleared for the slice that takes its place.
@@ -93,42 +80,23 @@ extension Session {
     func finishRows(_ z: Int, _ strip: Range<Int>, _ rows: Range<Int>) {
         let width = plan.volume.width
         let classStride = plan.extent.depth * strip.count * width
-        let bytes = Argmax(classes: file.classCount).labelBytes
+        let (sums, bytes) = (WindowSums(classes: file.classCount), Argmax(classes: file.classCount).labelBytes)
+        let planes = file.classCount + (plan.probabilities ? 1 : 0)
         let labels = unsafe arena + plan.offset(of: .labelSlice)
         for row in rows {
-            let sums = unsafe slab + ((z % plan.extent.depth) * strip.count + row) * width
-            for x in 0..<width {
-                let winner = unsafe winner(sums + x, classStride)
-                if plan.probabilities {
-                    unsafe meanProbabilities(
-                        sums + x, classStride, winner, probabilitySlice + (row * width + x), strip.count * width)
-                }
-                unsafe clear(sums + x, classStride)
-                let at = row * width + x
-                if bytes == 2 {
-                    unsafe labels.storeBytes(of: UInt16(winner), toByteOffset: at * 2, as: UInt16.self)
-                } else {
-                    unsafe labels.storeBytes(of: UInt8(winner), toByteOffset: at, as: UInt8.self)
-                }
+            let first = unsafe slab + ((z % plan.extent.depth) * strip.count + row) * width
+            let target = unsafe labels + row * width * bytes
+            unsafe sums.labels(isa: isa, sums: first, plane: classStride, labels: target, width: width)
+            for x in 0..<width where plan.probabilities {
+                let winner =
+                    unsafe bytes == 1
+                    ? Int(target.load(fromByteOffset: x, as: UInt8.self))
+                    : Int(target.load(fromByteOffset: 2 * x, as: UInt16.self))
+                unsafe meanProbabilities(
+                    first + x, classStride, winner, probabilitySlice + (row * width + x), strip.count * width)
             }
+            for plane in 0..<planes { unsafe (first + plane * classStride).update(repeating: 0, count: width) }
         }
-    }
-
-    private func winner(_ sums: UnsafePointer<Int32>, _ stride: Int) -> Int {
-        var best = unsafe sums[0]
-        var winner = 0
-        for channel in 1..<max(1, file.classCount) {
-            let sum = unsafe sums[channel * stride]
-            if sum > best {
-                best = sum
-                winner = channel
-            }
-        }
-        return winner
-    }
-
-    private func clear(_ sums: UnsafeMutablePointer<Int32>, _ stride: Int) {
-        for plane in 0..<(file.classCount + (plan.probabilities ? 1 : 0)) { unsafe sums[plane * stride] = 0 }
     }
 
     /// Probabilities of the weighted mean of the scores, rounded to whole units.

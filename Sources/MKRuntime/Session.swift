@@ -18,6 +18,8 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
     let softmax: Softmax
     /// By first op.
     let blocks: [PlannedBlock]
+    /// Set to learn where the time goes.
+    public var clock: OpClock?
 
     /// What an op needs at run time, resolved once.
     struct Step {
@@ -29,6 +31,8 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         var output: Int
         var outputLayout: TensorLayout
         var scratch: Int?
+        /// The next op is a normalization whose sums this one adds up (`RunPlan.takesSums`).
+        var takesSums = false
     }
 
     /// - Parameter arena: at least `plan.arenaBytes` bytes aligned to 64; the caller keeps it alive.
@@ -76,7 +80,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
                 op: op, conv: conv, concat: op.kind == .concat ? Concat(channels: layouts.map { $0.channels }) : nil,
                 inputs: tensors.map { offset($0, in: block) }, inputLayouts: layouts,
                 output: offset(Int(op.output), in: block), outputLayout: layout(Int(op.output)),
-                scratch: plan.scratchOffset(index))
+                scratch: plan.scratchOffset(index), takesSums: RunPlan.takesSums(file, index, plan.blocks))
         }
     }
 
@@ -183,7 +187,9 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         let start = z * scored.height + first
         unsafe forEachScoreRow((start + rows.lowerBound)..<(start + rows.upperBound), thread) { row, scores, layout in
             let offset = (row - start) * scored.width * argmax.labelBytes
-            unsafe argmax.run(scores: scores, layout: layout, labels: slice + offset)
+            timed(file.opCount - 1, thread, voxels: scored.width) {
+                unsafe argmax.run(isa: isa, scores: scores, layout: layout, labels: slice + offset)
+            }
             guard plan.probabilities else { return }
             unsafe softmax.run(
                 scores: scores, layout: layout, columns: columns,
@@ -242,6 +248,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         case .scan: runScan(index, parallel)
         default:
             fillPaddingRow(step)
+            if step.takesSums { clearSums(steps[index + 1]) }
             share(.op(index), rows: layout.extent.rows, parallel)
         }
         try checkGuards(after: index)
@@ -310,9 +317,11 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         let scores = unsafe arena + (plan.offset(of: .scoreRows) + thread * BufferPlanner.aligned(layout.byteCount))
         let buffers = unsafe buffers(step, input: input, output: scores)
         for row in rows {
-            unsafe step.conv!.run(
-                isa: isa, buffers: buffers, input: step.inputLayouts[0], output: layout, rows: row..<(row + 1),
-                outputExtent: full.extent, rowBuffer: true)
+            timed(plan.tail, thread, voxels: full.extent.width) {
+                unsafe step.conv!.run(
+                    isa: isa, buffers: buffers, input: step.inputLayouts[0], output: layout, rows: row..<(row + 1),
+                    outputExtent: full.extent, rowBuffer: true)
+            }
             unsafe body(row, UnsafeRawPointer(scores) + layout.rowOffset(z: 0, y: 0), layout)
         }
     }

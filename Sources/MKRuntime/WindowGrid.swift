@@ -62,17 +62,3 @@ public struct WindowAxis: Equatable, Sendable {
         (0..<size).map { x in starts.count { ($0..<($0 + patch)).contains(x) } }.max() ?? 0
     }
 }
-
-/// Weight of a voxel of a window: the product of three 8-bit tables, 12 bits wide, never 0.
-///
-/// Labels need neither a division nor a count map: dividing all class sums of a voxel by one positive number does not
-/// change their order.
-enum WindowWeightRule {
-    /// MONAI floors its Gaussian at 1e-3 of the peak; 4 of 4095 is the same floor.
-    static let floor: Int32 = 4
-    /// |score| ≤ 2^15, so sums of weights below 2^16 keep the slab within Int32.
-    static let largestSum = 65_535
-
-    @inline(__always)
-    static func weight(_ zy: Int32, _ x: UInt8) -> Int32 { max(floor, (zy &* Int32(x)) &>> 12) }
-}

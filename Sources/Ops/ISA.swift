@@ -5,6 +5,10 @@ public enum ISA: UInt8, CaseIterable, Sendable {
     case portable = 0
     #if arch(x86_64)
         case avx2 = 1
+        /// `vpdpbusd` of 256 bits, in the encoding of processors without AVX-512, and in that of AVX-512. Ops that multiply no bytes
+        /// run as `avx2`.
+        case avxvnni = 6
+        case avx512vnni256 = 7
         case avx512vnni = 2
     #elseif arch(arm64)
         case neon = 3
@@ -20,6 +24,8 @@ public enum ISA: UInt8, CaseIterable, Sendable {
         case .portable: "portable"
         #if arch(x86_64)
             case .avx2: "avx2"
+            case .avxvnni: "avxvnni"
+            case .avx512vnni256: "avx512vnni256"
             case .avx512vnni: "avx512vnni"
         #elseif arch(arm64)
             case .neon: "neon"
@@ -35,12 +41,25 @@ public enum ISA: UInt8, CaseIterable, Sendable {
         case .portable: 0
         #if arch(x86_64)
             case .avx2: UInt32(MK_CPU_AVX2)
-            case .avx512vnni: UInt32(MK_CPU_AVX512VNNI)
+            case .avxvnni: UInt32(MK_CPU_AVXVNNI)
+            case .avx512vnni256, .avx512vnni: UInt32(MK_CPU_AVX512VNNI)
         #elseif arch(arm64)
             case .neon: 0
             case .dotprod: UInt32(MK_CPU_DOTPROD)
             case .i8mm: UInt32(MK_CPU_I8MM)
         #endif
+        }
+    }
+
+    /// The set whose kernels ops without products of bytes use.
+    public var vectors: ISA {
+        switch self {
+        #if arch(x86_64)
+            case .avxvnni, .avx512vnni256: .avx2
+        #elseif arch(arm64)
+            case .dotprod, .i8mm: .neon
+        #endif
+        default: self
         }
     }
 

@@ -140,12 +140,19 @@ public struct LabelReturn: Sendable {
             }
         }
         let columns = reached(0, 0..<storedSize.x)
+        guard let start = columns.first, let end = columns.last else { return }
+        let isCopy = end.offset - start.offset == columns.count - 1 && end.index - start.index == columns.count - 1
         let rows = reached(1, 0..<storedSize.y)
         for slice in reached(2, slices) {
             for row in rows {
                 let first = ((slice.index - slices.lowerBound) * storedSize.y + row.index) * storedSize.x
                 let from = slice.offset + row.offset
-                for column in columns { target[first + column.index] = plane[from + column.offset] }
+                guard isCopy else {
+                    for column in columns { target[first + column.index] = plane[from + column.offset] }
+                    continue
+                }
+                let (to, source) = (first + start.index, from + start.offset)
+                for x in 0..<columns.count { target[to + x] = plane[source + x] }
             }
         }
     }

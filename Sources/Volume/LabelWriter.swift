@@ -37,7 +37,7 @@ public final class LabelWriter {
         isWide = values.contains { $0 > 255 }
         slice = [UInt8](repeating: 0, count: header.dims.x * header.dims.y * (isWide ? 2 : 1))
         file = try OutputFile(path: path, overwrite: overwrite, inputs: [header.path, header.dataPath])
-        gzip = compresses ? try GzipOutput(file: file) : nil
+        gzip = compresses ? try GzipOutput(file: file, content: .labels) : nil
         try put(
             Self.headerBytes(header, values: values, isWide: isWide, name: name, description: description))
     }

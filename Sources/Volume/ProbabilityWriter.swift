@@ -16,7 +16,7 @@ final class ProbabilityWriter {
         guard path != labels else { throw .output(path, "probabilities and labels (must be two files)") }
         guard classes <= 32767 else { throw .output(path, "\(classes) classes (a NIfTI axis has at most 32767)") }
         file = try OutputFile(path: path, overwrite: overwrite, inputs: [header.path, header.dataPath, labels])
-        gzip = compresses ? try GzipOutput(file: file) : nil
+        gzip = compresses ? try GzipOutput(file: file, content: .values) : nil
         try put(
             LabelWriter.headerBytes(
                 header, values: [255], isWide: false, name: "Probabilities", description: description,

@@ -13,6 +13,8 @@ public struct Segmentation {
     /// Voxels per class index on the image's grid.
     public private(set) var classVoxels: [Int]
     public private(set) var warnings: [String] = []
+    /// Seconds of each phase, in their order: reading (with coding), running, writing.
+    public private(set) var seconds: [(phase: String, seconds: Double)] = []
 
     /// What comes out and where.
     public struct Output {
@@ -51,6 +53,7 @@ public struct Segmentation {
         }
         var result = Segmentation(model: model, headers: headers, plan: plan, output: output.path, progress: progress)
         let labels = try result.infer(isa, pool)
+        let start = HostClock.nanoseconds()
         if plan.labelBytes == 1 {
             try result.write(labels, UInt8.self, writer)
         } else {
@@ -58,7 +61,12 @@ public struct Segmentation {
         }
         if let probabilities { try result.write(labels, probabilities) }
         try writer.finish()
+        result.took("writing", since: start)
         return result
+    }
+
+    private mutating func took(_ phase: String, since start: UInt64) {
+        seconds.append((phase, Double(HostClock.nanoseconds() - start) * 1e-9))
     }
 
     private init(
@@ -80,7 +88,10 @@ public struct Segmentation {
     }
 
     private mutating func infer(_ isa: ISA, _ pool: ThreadPool) throws -> LabelStore {
+        var start = HostClock.nanoseconds()
         let codes = try read()
+        took("reading", since: start)
+        start = HostClock.nanoseconds()
         guard let arena = Arena(byteCount: plan.run.arenaBytes) else {
             throw BudgetError(file: headers[0].path, limit: plan.totalBytes, needs: [plan.need])
         }
@@ -91,6 +102,7 @@ public struct Segmentation {
         let progress = progress
         unsafe try session.run(
             from: codes, to: labels, parallel: pool, progress: { progress("segmenting", Double($0) / Double($1)) })
+        took("running", since: start)
         return labels
     }
 
@@ -126,7 +138,13 @@ public struct Segmentation {
         let slices = headers[0].dims.z
         var found = classVoxels
         try labels.forEachSlice(type) { (k, slice) throws(VolumeError) in
-            for index in 0..<slice.count { found[Int(slice[index])] += 1 }
+            // By runs: one count after the other on the same number would wait for it.
+            var (run, label) = (0, slice[0])
+            for index in 0..<slice.count where slice[index] != label {
+                found[Int(label)] += index - run
+                (run, label) = (index, slice[index])
+            }
+            found[Int(label)] += slice.count - run
             try writer.append(slice)
             _ = progress("writing", Double(k + 1) / Double(slices))
         }

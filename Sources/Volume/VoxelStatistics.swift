@@ -103,9 +103,13 @@ private struct KeyCounter: VoxelVisitor {
             var bins: [UInt32] = []
             swap(&bins, &counts[index])
             let prefix = prefixes[index]
-            for voxel in voxels {
-                let key = voxel.orderKey >> low
-                if isFirst || key >> 16 == prefix { bins[Int(key & 0xffff)] += 1 }
+            // A pointer, because an array would look who shares it for every voxel.
+            unsafe bins.withUnsafeMutableBufferPointer { bins in
+                let bins = unsafe bins.baseAddress!
+                for voxel in voxels {
+                    let key = voxel.orderKey >> low
+                    if isFirst || key >> 16 == prefix { unsafe bins[Int(key & 0xffff)] += 1 }
+                }
             }
             swap(&bins, &counts[index])
         }

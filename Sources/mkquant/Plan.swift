@@ -57,17 +57,6 @@ struct Plan: ParsableCommand {
     }
 }
 
-/// Three sizes such as 240x240x155.
-struct VolumeSize: ExpressibleByArgument {
-    let size: GridSize
-
-    init?(argument: String) {
-        let sizes = argument.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) ?? 0 }
-        guard sizes.count == 3, sizes.allSatisfy({ (1...32767).contains($0) }) else { return nil }
-        size = GridSize(sizes[0], sizes[1], sizes[2])
-    }
-}
-
 /// Three positive sizes in mm such as 1x1x1.2.
 struct Spacing: ExpressibleByArgument {
     var value = SIMD3(1.0, 1, 1)

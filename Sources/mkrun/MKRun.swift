@@ -15,5 +15,5 @@ struct MKRun: ParsableCommand {
             \(ExitStatus.help)
             """,
         version: Version.text,
-        subcommands: [Segment.self, Info.self, Eval.self, OverlayCommand.self])
+        subcommands: [Segment.self, Bench.self, Info.self, Eval.self, OverlayCommand.self])
 }

@@ -75,6 +75,7 @@ struct RunReport {
             ("recompute_per_mille", .integer(plan.run.recomputePerMille)), ("disk_bytes", .integer(plan.diskBytes)),
             ("windows", .integer(plan.run.windowCount)), ("threads", .integer(plan.run.threads)),
             ("isa", .string("\(isa.name)")), ("seconds", .number(seconds)),
+            ("phase_seconds", .object(result.seconds.map { ($0.phase, .number($0.seconds)) })),
             ("memory_limit_bytes", limit.map { .integer($0) } ?? .null),
             ("planned_bytes", .integer(plan.totalBytes)), ("arena_bytes", .integer(plan.run.arenaBytes)),
             ("peak_resident_bytes", .integer(ProcessMemory.peakResidentBytes)), ("phases", .object(phases)),

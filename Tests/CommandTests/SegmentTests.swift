@@ -55,7 +55,7 @@ import Testing
         let bench = try Bench()
         for mode in ["whole", "windows"] {
             var first: [UInt8]?
-            for isa in ["portable", "avx2", "avx512vnni"] {
+            for isa in ["portable", "avx2", "avxvnni", "avx512vnni256", "avx512vnni"] {
                 for threads in ["1", "3"] {
                     let out = bench.scratch.file("labels.nii.gz")
                     let run = try Tool.run(

@@ -43,6 +43,42 @@ import Testing
         }
     }
 
+    /// Rows that meet the same kernel rows are computed as one where that fills vectors better: every narrow width, enough rows for
+    /// vectors that reach over several, with and without padding rows and a last block of one channel.
+    @Test func rowsThatAreComputedTogether() {
+        for width in 1...40 {
+            for (inChannels, kernel, zeroPoint) in [(4, 3, 0), (1, 3, 0), (5, 3, 131), (9, 1, 7), (3, 5, 0)] {
+                let dilation = width % 3 + 1
+                let padding = kernel == 1 ? 0 : dilation * (kernel - 1) / 2
+                let conv = Conv3D(
+                    inChannels: inChannels, outChannels: 6, kernel: Extent(cube: kernel),
+                    dilation: Extent(cube: dilation), padding: Extent(cube: padding),
+                    inputZeroPoint: UInt8(zeroPoint), outputZeroPoint: 9, outputElement: .u8)
+                let test = ConvCase(
+                    conv: conv, extent: Extent(depth: 3, height: 13, width: width), seed: UInt64(width * 7 + kernel))
+                guard let fixture = ConvFixture(test) else { continue }
+                let reference = fixture.run(.portable).bytes
+                for isa in Self.simd {
+                    for rows in [Int.max, 5] {
+                        let result = fixture.run(isa, rowsAtATime: rows)
+                        #expect(result.guardsIntact, "\(isa) wrote outside: \(test)")
+                        #expect(result.bytes == reference, "\(isa), \(rows) rows: \(test)")
+                    }
+                }
+            }
+        }
+    }
+
+    /// More weights than the AVX2 body widens ahead.
+    @Test func manyInputChannels() {
+        let conv = Conv3D(
+            inChannels: 313, outChannels: 5, kernel: Extent(cube: 3), dilation: Extent(cube: 1),
+            padding: Extent(cube: 1), inputZeroPoint: 0, outputZeroPoint: 0, outputElement: .u8)
+        let fixture = ConvFixture(ConvCase(conv: conv, extent: Extent(depth: 3, height: 3, width: 19), seed: 3))!
+        let reference = fixture.run(.portable).bytes
+        for isa in Self.simd { #expect(fixture.run(isa).bytes == reference, "\(isa)") }
+    }
+
     @Test func portableEqualsTheDefinition() {
         var generator = SplitMix64(7)
         for seed in 0..<60 {

@@ -221,7 +221,7 @@ extension GoldenKernels {
         labels.withUnsafeMutableBytes { labels in
             for row in 0..<extent.rows {
                 argmax.run(
-                    scores: scores.base + scores.layout.rowOffset(z: 0, y: row), layout: scores.layout,
+                    isa: isa, scores: scores.base + scores.layout.rowOffset(z: 0, y: row), layout: scores.layout,
                     labels: labels.baseAddress! + row * extent.width * argmax.labelBytes)
             }
         }

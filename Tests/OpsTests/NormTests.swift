@@ -136,4 +136,22 @@ import Testing
             }
         }
     }
+
+    /// The largest sums that a volume can have: more than 32 bits hold.
+    @Test func statisticsOfManyRows() {
+        let layout = TensorLayout(channels: 2, extent: Extent(depth: 1, height: 70_000, width: 16), element: .i16)
+        let input = TestTensor(layout, zeroPoint: 0)
+        for row in 0..<layout.extent.rows {
+            let words = input.base + layout.rowOffset(z: 0, y: row)
+            for x in 0..<16 { words.storeBytes(of: 0x7FFF_8000, toByteOffset: 4 * x, as: UInt32.self) }
+        }
+        let norm = Norm(channels: 2, groups: 1, outputElement: .u8, zeroPoint: 0)
+        let count: Int64 = 70_000 * 16
+        for isa in ISA.allCases where isa.isSupported {
+            var sums = [NormSums](repeating: NormSums(), count: 2)
+            norm.addSums(isa: isa, input: input.base, layout: layout, rows: 0..<layout.extent.rows, sums: &sums)
+            #expect(sums[0] == NormSums(count: count, sum: count * -32768, squares: count << 30), "\(isa)")
+            #expect(sums[1] == NormSums(count: count, sum: count * 32767, squares: count * 32767 * 32767), "\(isa)")
+        }
+    }
 }

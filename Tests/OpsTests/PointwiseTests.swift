@@ -92,17 +92,65 @@ import Testing
             for c in 0..<classes { scores[c, 0, 0, x] = scores[c, 0, 0, x] / 64 }
         }
         let argmax = Argmax(classes: classes)
-        var labels = [UInt8](repeating: 0xFF, count: 37 * argmax.labelBytes + 8)
-        labels.withUnsafeMutableBytes {
-            argmax.run(
-                scores: scores.base + layout.rowOffset(z: 0, y: 0), layout: layout, labels: $0.baseAddress!)
+        for isa in ISA.allCases where isa.isSupported {
+            var labels = [UInt8](repeating: 0xFF, count: 37 * argmax.labelBytes + 8)
+            labels.withUnsafeMutableBytes {
+                argmax.run(
+                    isa: isa, scores: scores.base + layout.rowOffset(z: 0, y: 0), layout: layout,
+                    labels: $0.baseAddress!)
+            }
+            #expect(labels.suffix(8).allSatisfy { $0 == 0xFF })
+            for x in 0..<37 {
+                let values = (0..<classes).map { scores[$0, 0, 0, x] }
+                let expected = values.firstIndex(of: values.max()!)!
+                let label = argmax.labelBytes == 1 ? Int(labels[x]) : Int(labels[2 * x]) | Int(labels[2 * x + 1]) << 8
+                #expect(label == expected, "\(isa) \(classes) classes, voxel \(x)")
+            }
         }
-        #expect(labels.suffix(8).allSatisfy { $0 == 0xFF })
-        for x in 0..<37 {
-            let values = (0..<classes).map { scores[$0, 0, 0, x] }
-            let expected = values.firstIndex(of: values.max()!)!
-            let label = argmax.labelBytes == 1 ? Int(labels[x]) : Int(labels[2 * x]) | Int(labels[2 * x + 1]) << 8
-            #expect(label == expected)
+    }
+
+    /// Sums from the formula; labels from the sums, the lowest class on a tie; nothing beside the row is touched.
+    @Test(arguments: [1, 2, 7, 300], [ElementType.i16, .u8])
+    func windowSumsAndTheirLabels(_ classes: Int, _ element: ElementType) {
+        for width in [1, 15, 37, 64, 65, 133] {
+            var generator = SplitMix64(UInt64(classes * 1000 + width))
+            let layout = TensorLayout(
+                channels: classes, extent: Extent(depth: 1, height: 1, width: width), element: element)
+            let scores = TestTensor(layout, zeroPoint: 0)
+            scores.randomize(&generator)
+            let table = (0..<width).map { _ in UInt8.random(in: 0...255, using: &generator) }
+            let zy = Int32.random(in: 0...65_025, using: &generator)
+            let plane = width + 3
+            // Few values, so that there are ties.
+            let start = (0..<(classes * plane)).map { _ in Int32.random(in: -2...2, using: &generator) << 29 }
+            let window = WindowSums(classes: classes)
+            let bytes = Argmax(classes: classes).labelBytes
+            for isa in ISA.allCases where isa.isSupported {
+                var sums = start
+                window.add(
+                    isa: isa, scores: scores.base + layout.rowOffset(z: 0, y: 0), layout: layout, table: table, zy: zy,
+                    sums: &sums, plane: plane, width: width)
+                for c in 0..<classes {
+                    for x in 0..<plane {
+                        let added =
+                            x < width ? max(4, (zy &* Int32(table[x])) >> 12) &* Int32(scores[c, 0, 0, x]) : 0
+                        #expect(sums[c * plane + x] == start[c * plane + x] &+ added, "\(isa) \(c) \(x)")
+                    }
+                }
+                for values in [start, sums] {
+                    var labels = [UInt8](repeating: 0xEE, count: width * bytes + 8)
+                    labels.withUnsafeMutableBytes {
+                        window.labels(
+                            isa: isa, sums: values, plane: plane, labels: $0.baseAddress!, width: width)
+                    }
+                    #expect(labels.suffix(8).allSatisfy { $0 == 0xEE })
+                    for x in 0..<width {
+                        let all = (0..<classes).map { values[$0 * plane + x] }
+                        let label = bytes == 1 ? Int(labels[x]) : Int(labels[2 * x]) | Int(labels[2 * x + 1]) << 8
+                        #expect(label == all.firstIndex(of: all.max()!)!, "\(isa) \(classes) classes, voxel \(x)")
+                    }
+                }
+            }
         }
     }
 

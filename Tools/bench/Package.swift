@@ -6,11 +6,10 @@ let package = Package(
     name: "bench",
     dependencies: [.package(name: "MKEdge", path: "../..")],
     targets: [
-        .target(name: "CLimit"),
         .target(name: "CPeers"),
         .executableTarget(
             name: "tokenbench", dependencies: ["CPeers", .product(name: "Ops", package: "MKEdge")]),
-        .executableTarget(name: "convbench", dependencies: ["CLimit", .product(name: "Ops", package: "MKEdge")]),
+        .executableTarget(name: "convbench", dependencies: [.product(name: "Ops", package: "MKEdge")]),
     ],
     cLanguageStandard: .gnu11
 )

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 // Instruction sets this CPU and this operating system can run (bit mask).
-enum { MK_CPU_AVX2 = 1, MK_CPU_AVX512VNNI = 2, MK_CPU_DOTPROD = 4, MK_CPU_I8MM = 8 };
+enum { MK_CPU_AVX2 = 1, MK_CPU_AVX512VNNI = 2, MK_CPU_DOTPROD = 4, MK_CPU_I8MM = 8, MK_CPU_AVXVNNI = 16 };
 uint32_t mk_cpu_features(void);
 
 // Per output channel: bias added to the accumulator, then the requantization of docs/arithmetic.md.
@@ -26,10 +26,13 @@ typedef struct mk_conv3d_row {
 
 typedef struct mk_conv3d {
     const int8_t *weights;       // [out/4][in/4][kz·ky][kx][4 out][4 in]
+    const int8_t *merged;        // [out/4][kz·ky][4 out][3 kx, 0] of the last block, where it has one channel; or null (kernel_x 3, stride 1)
     const mk_channel *channels;  // out_channels of them
     ptrdiff_t weights_group;     // bytes from one group of four output channels to the next
     ptrdiff_t weights_block;     // bytes from one input block to the next
     ptrdiff_t tap_stride;        // bytes between neighbouring taps of a kernel row (4 · dilation)
+    ptrdiff_t input_pitch;       // bytes from what an output row reads to what the next one does
+    ptrdiff_t output_pitch;      // bytes from one output row to the next
     int32_t kernel_x;
     int32_t in_blocks;
     int32_t out_channels;
@@ -37,26 +40,35 @@ typedef struct mk_conv3d {
     int32_t wide;        // 0: u8 output in blocks of four channels; 1: i16 output in blocks of two; 2: that, clamped at 0
 } mk_conv3d;
 
-// Writes one output row of `width` voxels for all output channels. `output` is the row's first word in block 0.
-// Reads up to 15 words past the last voxel that a tap touches; writes exactly `width` words per block.
-typedef void mk_conv3d_kernel(const mk_conv3d *conv, const mk_conv3d_row *rows, int32_t row_count,
-                              uint8_t *output, ptrdiff_t output_block_stride, int32_t width);
+// Writes `height` output rows of `width` voxels for all output channels. `output` is the first word of the first row in block 0,
+// `rows` are seen from there, too. Reads up to 15 words past the last voxel that a tap touches, and all between the rows; writes
+// exactly `width` words per row and block.
+typedef void mk_conv3d_kernel(const mk_conv3d *conv, const mk_conv3d_row *rows, int32_t row_count, uint8_t *output,
+                              ptrdiff_t output_block_stride, int32_t width, int32_t height);
 mk_conv3d_kernel mk_conv3d_avx2;
+mk_conv3d_kernel mk_conv3d_avxvnni;
+mk_conv3d_kernel mk_conv3d_avx512vnni256;
 mk_conv3d_kernel mk_conv3d_avx512vnni;
 mk_conv3d_kernel mk_conv3d_neon;
 mk_conv3d_kernel mk_conv3d_dotprod;
 mk_conv3d_kernel mk_conv3d_i8mm;
 // Stride 2 along the row: output voxel x reads from word 2 · x on; up to 31 words past the last one needed are read.
 mk_conv3d_kernel mk_conv3d_s2_avx2;
+mk_conv3d_kernel mk_conv3d_s2_avxvnni;
+mk_conv3d_kernel mk_conv3d_s2_avx512vnni256;
 mk_conv3d_kernel mk_conv3d_s2_avx512vnni;
 mk_conv3d_kernel mk_conv3d_s2_neon;
 mk_conv3d_kernel mk_conv3d_s2_dotprod;
 mk_conv3d_kernel mk_conv3d_s2_i8mm;
 // Input and weights of 16 bits: two channels to a word, weights `[out/4][in/2][kz·ky][kx][4 out][2 in]`, -32767 ... 32767.
 mk_conv3d_kernel mk_conv3d_wide_avx2;
+mk_conv3d_kernel mk_conv3d_wide_avxvnni;
+mk_conv3d_kernel mk_conv3d_wide_avx512vnni256;
 mk_conv3d_kernel mk_conv3d_wide_avx512vnni;
 mk_conv3d_kernel mk_conv3d_wide_neon;
 mk_conv3d_kernel mk_conv3d_wide_s2_avx2;
+mk_conv3d_kernel mk_conv3d_wide_s2_avxvnni;
+mk_conv3d_kernel mk_conv3d_wide_s2_avx512vnni256;
 mk_conv3d_kernel mk_conv3d_wide_s2_avx512vnni;
 mk_conv3d_kernel mk_conv3d_wide_s2_neon;
 
@@ -67,16 +79,18 @@ typedef struct mk_affine {
     int32_t shift;  // 1 ... 22
 } mk_affine;
 
-// Sums and sums of squares of the two channels of one row of an i16 block, added to what is there.
-typedef void mk_norm_stats_kernel(const uint8_t *row, int32_t width, int64_t sums[2], int64_t squares[2]);
+// Sums and sums of squares of the two channels of `height` rows of an i16 block, `pitch` bytes apart, added to what is there.
+typedef void mk_norm_stats_kernel(const uint8_t *input, ptrdiff_t pitch, int32_t width, int32_t height, int64_t sums[2],
+                                  int64_t squares[2]);
 mk_norm_stats_kernel mk_norm_stats_avx2;
 mk_norm_stats_kernel mk_norm_stats_avx512vnni;
 mk_norm_stats_kernel mk_norm_stats_neon;
 
-// One row of normalized values: `low` and `high` are rows of the i16 blocks of channels 0, 1 and 2, 3; writes u8 words of four
+// Rows of normalized values: `low` and `high` are rows of the i16 blocks of channels 0, 1 and 2, 3; writes u8 words of four
 // channels, or with `wide` i16 words of the channels of `low` (2: clamped at 0). `real` channels exist (1 ... 4), `high` may be null for two.
 typedef void mk_norm_apply_kernel(const mk_affine *channels, int32_t real, const uint8_t *low, const uint8_t *high,
-                                  uint8_t *output, int32_t width, int32_t wide);
+                                  ptrdiff_t pitch, uint8_t *output, ptrdiff_t output_pitch, int32_t width, int32_t height,
+                                  int32_t wide);
 mk_norm_apply_kernel mk_norm_apply_avx2;
 mk_norm_apply_kernel mk_norm_apply_avx512vnni;
 mk_norm_apply_kernel mk_norm_apply_neon;
@@ -104,6 +118,8 @@ typedef struct mk_depthwise {
 typedef void mk_depthwise_kernel(const mk_depthwise *conv, const mk_tap *taps, uint8_t *output, ptrdiff_t output_stride,
                                  int32_t width);
 mk_depthwise_kernel mk_depthwise_avx2;
+mk_depthwise_kernel mk_depthwise_avxvnni;
+mk_depthwise_kernel mk_depthwise_avx512vnni256;
 mk_depthwise_kernel mk_depthwise_avx512vnni;
 mk_depthwise_kernel mk_depthwise_neon;
 mk_depthwise_kernel mk_depthwise_dotprod;
@@ -176,6 +192,25 @@ typedef void mk_gate_kernel(const mk_gate *gate, const uint8_t *a, const uint8_t
 mk_gate_kernel mk_gate_avx2;
 mk_gate_kernel mk_gate_avx512vnni;
 mk_gate_kernel mk_gate_neon;
+
+// Class indices of a row of i16 scores (Sources/Ops/Argmax), of one or two bytes each.
+typedef void mk_argmax_kernel(const uint8_t *scores, ptrdiff_t stride, int32_t classes, void *labels, int32_t label_bytes,
+                              int32_t width);
+mk_argmax_kernel mk_argmax_avx2;
+mk_argmax_kernel mk_argmax_avx512vnni;
+mk_argmax_kernel mk_argmax_neon;
+
+// Adds weighted i16 scores of a row to sums, a plane for each class; class indices of a row of sums (Sources/Ops/WindowSums).
+typedef void mk_window_add_kernel(const uint8_t *words, ptrdiff_t stride, int32_t classes, const uint8_t *table, int32_t zy,
+                                  int32_t *sums, ptrdiff_t plane, int32_t width);
+mk_window_add_kernel mk_window_add_avx2;
+mk_window_add_kernel mk_window_add_avx512vnni;
+mk_window_add_kernel mk_window_add_neon;
+typedef void mk_window_labels_kernel(const int32_t *sums, ptrdiff_t plane, int32_t classes, void *labels, int32_t label_bytes,
+                                     int32_t width);
+mk_window_labels_kernel mk_window_labels_avx2;
+mk_window_labels_kernel mk_window_labels_avx512vnni;
+mk_window_labels_kernel mk_window_labels_neon;
 
 // Sum of two u8 tensors (Sources/Ops/Add). The output may be an input.
 typedef struct mk_add {
@@ -266,3 +301,16 @@ typedef void mk_scan_finish_kernel(const mk_scan_run *run, const mk_scan_group *
 mk_scan_finish_kernel mk_scan_finish_avx2;
 mk_scan_finish_kernel mk_scan_finish_avx512vnni;
 mk_scan_finish_kernel mk_scan_finish_neon;
+
+// What bounds the kernels (limit_body.h): multiply-adds of bytes, of 16 bits, requantized values, updates of scan states, done in `rounds`
+// rounds of a register-only loop; bytes moved by a copy inside `buffer`.
+typedef int64_t mk_limit(int64_t rounds);
+typedef int64_t mk_limit_copy(uint8_t *buffer, int64_t bytes);
+#define MK_LIMITS(isa) \
+    mk_limit mk_limit_dot_##isa, mk_limit_dot16_##isa, mk_limit_requantize_##isa, mk_limit_scan_##isa; \
+    mk_limit_copy mk_limit_copy_##isa;
+MK_LIMITS(avx2)
+MK_LIMITS(avx512vnni)
+MK_LIMITS(neon)
+mk_limit mk_limit_dot_avxvnni, mk_limit_dot16_avxvnni, mk_limit_dot_avx512vnni256, mk_limit_dot16_avx512vnni256;
+mk_limit mk_limit_dot_dotprod, mk_limit_dot_i8mm;

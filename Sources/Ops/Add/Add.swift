@@ -51,12 +51,12 @@ public struct Add: Equatable, Sendable {
             let pa = unsafe a + layoutA.rowOffset(z: 0, y: row)
             let pb = unsafe b + layoutB.rowOffset(z: 0, y: row)
             let to = unsafe output + outputLayout.rowOffset(z: 0, y: row)
-            switch isa {
+            switch isa.vectors {
             #if arch(x86_64)
                 case .avx2: unsafe mk_add_avx2(&kernel, pa, strideA, pb, strideB, to, stride, width, blocks)
                 case .avx512vnni: unsafe mk_add_avx512vnni(&kernel, pa, strideA, pb, strideB, to, stride, width, blocks)
             #elseif arch(arm64)
-                case .neon, .dotprod, .i8mm:
+                case .neon:
                     unsafe mk_add_neon(&kernel, pa, strideA, pb, strideB, to, stride, width, blocks)
             #endif
             default:

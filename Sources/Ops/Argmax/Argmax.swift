@@ -1,3 +1,5 @@
+import COps
+
 /// Class index of the largest score of each voxel, the lowest index on a tie.
 ///
 /// With one static scale for all classes the order of the integer scores is the order of the real ones, so no
@@ -15,8 +17,21 @@ public struct Argmax: Equatable, Sendable {
 
     /// One row of labels. `scores` is the row's first word in block 0.
     public func run(
-        scores: UnsafeRawPointer, layout: TensorLayout, labels: UnsafeMutableRawPointer
+        isa: ISA, scores: UnsafeRawPointer, layout: TensorLayout, labels: UnsafeMutableRawPointer
     ) {
+        if layout.element == .i16 {
+            let (count, all) = (Int32(truncatingIfNeeded: layout.extent.width), Int32(truncatingIfNeeded: classes))
+            let (stride, bytes) = (layout.blockStride, Int32(truncatingIfNeeded: labelBytes))
+            switch isa.vectors {
+            #if arch(x86_64)
+                case .avx2: return unsafe mk_argmax_avx2(scores, stride, all, labels, bytes, count)
+                case .avx512vnni: return unsafe mk_argmax_avx512vnni(scores, stride, all, labels, bytes, count)
+            #elseif arch(arm64)
+                case .neon: return unsafe mk_argmax_neon(scores, stride, all, labels, bytes, count)
+            #endif
+            default: break
+            }
+        }
         for x in stride(from: 0, to: layout.extent.width, by: 16) {
             let lanes = min(16, layout.extent.width - x)
             let winners =

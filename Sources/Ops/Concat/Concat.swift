@@ -20,8 +20,15 @@ public struct Concat: Equatable, Sendable {
         outputLayout: TensorLayout, zeroPoint: UInt8, rows: Range<Int>
     ) {
         let first = channels[..<index].reduce(0, +)
+        // Where a source starts a block, its full blocks move as they are.
+        let whole = first % 4 == 0 ? channels[index] / 4 : 0
         for row in rows {
-            for channel in 0..<channels[index] {
+            for block in 0..<whole {
+                let from = unsafe input + inputLayout.rowOffset(block: block, z: 0, y: row)
+                let to = unsafe output + outputLayout.rowOffset(block: first / 4 + block, z: 0, y: row)
+                unsafe to.copyMemory(from: from, byteCount: 4 * inputLayout.extent.width)
+            }
+            for channel in (4 * whole)..<channels[index] {
                 let target = first + channel
                 let from = unsafe (input + inputLayout.rowOffset(block: channel / 4, z: 0, y: row) + channel % 4)
                     .assumingMemoryBound(to: UInt8.self)

@@ -137,36 +137,90 @@ extension Conv3D {
         outputExtent: Extent, rowBuffer: Bool = false, view: Conv3DView? = nil
     ) {
         let view = view ?? Conv3DView(depth: input.extent.depth)
-        var kernelRows = unsafe InlineArray<225, mk_conv3d_row>(repeating: mk_conv3d_row())
-        var conv = unsafe descriptor(buffers: buffers)
-        // Pointers to the array and the descriptor are taken once: taken per row, both would be copied per row.
-        var rowSpan = unsafe kernelRows.mutableSpan
-        unsafe rowSpan.withUnsafeMutableBufferPointer { kernelRows in
+        // Clearing the larger array takes longer than a pointwise row.
+        if kernel.depth * kernel.height <= 9 {
+            var kernelRows = unsafe InlineArray<9, mk_conv3d_row>(repeating: mk_conv3d_row())
+            var span = unsafe kernelRows.mutableSpan
+            unsafe span.withUnsafeMutableBufferPointer {
+                unsafe run(isa, buffers, input, output, rows, outputExtent, rowBuffer, view, kernelRows: $0)
+            }
+        } else {
+            var kernelRows = unsafe InlineArray<225, mk_conv3d_row>(repeating: mk_conv3d_row())
+            var span = unsafe kernelRows.mutableSpan
+            unsafe span.withUnsafeMutableBufferPointer {
+                unsafe run(isa, buffers, input, output, rows, outputExtent, rowBuffer, view, kernelRows: $0)
+            }
+        }
+    }
+
+    private func run(
+        _ isa: ISA, _ buffers: Conv3DBuffers, _ input: TensorLayout, _ output: TensorLayout, _ rows: Range<Int>,
+        _ outputExtent: Extent, _ rowBuffer: Bool, _ view: Conv3DView,
+        kernelRows: UnsafeMutableBufferPointer<mk_conv3d_row>
+    ) {
+        var conv = unsafe descriptor(buffers: buffers, input: input, output: output)
+        // A pointer to the descriptor is taken once: taken per row, it would be copied per row.
+        unsafe withMergedWeights(isa, buffers.weights) { merged in
+            unsafe conv.merged = merged
             unsafe withUnsafePointer(to: &conv) { conv in
-                for row in rows {
+                var row = rows.lowerBound
+                while row < rows.upperBound {
                     let z = row / outputExtent.height
                     let y = row % outputExtent.height
                     let count = unsafe gatherRows(
                         z: z, y: y, input: input, view: view, buffers: buffers, into: kernelRows)
+                    let met = unsafe UnsafeBufferPointer(rebasing: kernelRows[..<count])
+                    let alike =
+                        unsafe isa == .portable || rowBuffer || stride.height > 1 || stride.width > 1
+                        ? 1 : rowsAlike(y, met, input: input, view: view)
+                    let height = min(alike, outputExtent.height - y, rows.upperBound - row)
                     let slot = z % output.extent.depth
                     let offset = rowBuffer ? output.rowOffset(z: 0, y: 0) : output.rowOffset(z: slot, y: y)
                     let target = unsafe buffers.output.advanced(by: offset).assumingMemoryBound(to: UInt8.self)
                     unsafe dispatch(
-                        isa, conv, kernelRows: UnsafeBufferPointer(rebasing: kernelRows[..<count]), output: target,
-                        layout: output)
-                    for block in 0..<output.blocks where !rowBuffer {
-                        unsafe output.fillGapsAround(
-                            row: slot * output.extent.height + y, block: block, base: buffers.output,
-                            zeroPoint: outputZeroPoint)
+                        isa, conv, kernelRows: met, output: target, layout: output, height: height)
+                    for block in 0..<output.blocks where !rowBuffer && output.padX > 0 {
+                        for y in y..<(y + height) {
+                            unsafe output.fillGapsAround(
+                                row: slot * output.extent.height + y, block: block, base: buffers.output,
+                                zeroPoint: outputZeroPoint)
+                        }
                     }
+                    row += height
                 }
             }
         }
     }
 
+    /// The weights of a last input block of one channel with the three taps of a kernel row in a word, for kernels that can use
+    /// them (Sources/COps/conv3d_body.h); nil where they would not fit.
+    private func withMergedWeights(
+        _ isa: ISA, _ weights: UnsafePointer<Int8>, _ body: (UnsafePointer<Int8>?) -> Void
+    ) {
+        let kernelRows = kernel.depth * kernel.height
+        guard isa != .portable, inputElement == .u8, inChannels % 4 == 1, kernel.width == 3, stride.width == 1,
+            outGroups * kernelRows <= 160
+        else { return body(nil) }
+        var merged = InlineArray<2560, Int8>(repeating: 0)
+        var span = merged.mutableSpan
+        unsafe span.withUnsafeMutableBufferPointer { merged in
+            for group in 0..<outGroups {
+                let block = unsafe weights + (group * inBlocks + inBlocks - 1) * taps * 16
+                for row in 0..<kernelRows {
+                    for word in 0..<12 {
+                        let (tap, channel) = (word % 3, word / 3)
+                        unsafe merged[(group * kernelRows + row) * 16 + 4 * channel + tap] =
+                            block[(row * 3 + tap) * 16 + 4 * channel]
+                    }
+                }
+            }
+            unsafe body(UnsafePointer(merged.baseAddress!))
+        }
+    }
+
     private func dispatch(
         _ isa: ISA, _ conv: UnsafePointer<mk_conv3d>, kernelRows: UnsafeBufferPointer<mk_conv3d_row>,
-        output: UnsafeMutablePointer<UInt8>, layout: TensorLayout
+        output: UnsafeMutablePointer<UInt8>, layout: TensorLayout, height: Int
     ) {
         let width = Int32(truncatingIfNeeded: layout.extent.width)
         let count = Int32(truncatingIfNeeded: kernelRows.count)
@@ -174,13 +228,16 @@ extension Conv3D {
         case .portable:
             unsafe portableRow(conv.pointee, kernelRows, output, layout.blockStride, Int(width))
         default:
-            unsafe kernel(isa)(conv, kernelRows.baseAddress, count, output, layout.blockStride, width)
+            unsafe kernel(isa)(
+                conv, kernelRows.baseAddress, count, output, layout.blockStride, width,
+                Int32(truncatingIfNeeded: height))
         }
     }
 
     private typealias Kernel =
         @convention(c) (
-            UnsafePointer<mk_conv3d>?, UnsafePointer<mk_conv3d_row>?, Int32, UnsafeMutablePointer<UInt8>?, Int, Int32
+            UnsafePointer<mk_conv3d>?, UnsafePointer<mk_conv3d_row>?, Int32, UnsafeMutablePointer<UInt8>?, Int, Int32,
+            Int32
         ) -> Void
 
     /// The row kernel of an instruction set other than `portable`.
@@ -192,6 +249,12 @@ extension Conv3D {
             case .avx2:
                 if isWide { return unsafe isFirst ? mk_conv3d_wide_avx2 : mk_conv3d_wide_s2_avx2 }
                 return unsafe isFirst ? mk_conv3d_avx2 : mk_conv3d_s2_avx2
+            case .avxvnni:
+                if isWide { return unsafe isFirst ? mk_conv3d_wide_avxvnni : mk_conv3d_wide_s2_avxvnni }
+                return unsafe isFirst ? mk_conv3d_avxvnni : mk_conv3d_s2_avxvnni
+            case .avx512vnni256:
+                if isWide { return unsafe isFirst ? mk_conv3d_wide_avx512vnni256 : mk_conv3d_wide_s2_avx512vnni256 }
+                return unsafe isFirst ? mk_conv3d_avx512vnni256 : mk_conv3d_s2_avx512vnni256
             case .avx512vnni:
                 if isWide { return unsafe isFirst ? mk_conv3d_wide_avx512vnni : mk_conv3d_wide_s2_avx512vnni }
                 return unsafe isFirst ? mk_conv3d_avx512vnni : mk_conv3d_s2_avx512vnni
@@ -208,12 +271,31 @@ extension Conv3D {
         }
     }
 
-    private func descriptor(buffers: Conv3DBuffers) -> mk_conv3d {
+    private func descriptor(buffers: Conv3DBuffers, input: TensorLayout, output: TensorLayout) -> mk_conv3d {
         unsafe mk_conv3d(
-            weights: buffers.weights, channels: buffers.channels,
+            weights: buffers.weights, merged: nil, channels: buffers.channels,
             weights_group: inBlocks * taps * 16, weights_block: taps * 16, tap_stride: dilation.width * 4,
+            input_pitch: input.rowPitch, output_pitch: output.rowPitch,
             kernel_x: Int32(kernel.width), in_blocks: Int32(inBlocks), out_channels: Int32(outChannels),
             zero_point: Int32(outputZeroPoint), wide: outputElement == .u8 ? 0 : isRectified ? 2 : 1)
+    }
+
+    /// How many output rows from y on meet the same kernel rows, so that they can be computed together. 1 where one of those is
+    /// padding, of which there is one row.
+    private func rowsAlike(
+        _ y: Int, _ kernelRows: UnsafeBufferPointer<mk_conv3d_row>, input: TensorLayout, view: Conv3DView
+    ) -> Int {
+        for index in kernelRows.indices where unsafe kernelRows[index].block_stride == 0 { return 1 }
+        var rows = Int.max
+        for ky in 0..<kernel.height {
+            let iy = y + ky * dilation.height - padding.height + view.offsetY
+            if iy < 0 {
+                rows = min(rows, -iy)
+            } else if iy < input.extent.height {
+                rows = min(rows, input.extent.height - iy)
+            }
+        }
+        return rows
     }
 
     /// The kernel rows that touch the input for output row (z, y). Rows outside contribute `zeroPoint · Σ w`: nothing

@@ -57,12 +57,12 @@ public struct DepthToSpace: Equatable, Sendable {
     ) {
         let odd = unsafe even + channels / 4 * strideIn
         let (count, columns) = (Int32(truncatingIfNeeded: channels / 4), Int32(truncatingIfNeeded: width))
-        switch isa {
+        switch isa.vectors {
         #if arch(x86_64)
             case .avx2: unsafe mk_depth_to_space_avx2(even, odd, strideIn, to, strideOut, columns, count)
             case .avx512vnni: unsafe mk_depth_to_space_avx512vnni(even, odd, strideIn, to, strideOut, columns, count)
         #elseif arch(arm64)
-            case .neon, .dotprod, .i8mm:
+            case .neon:
                 unsafe mk_depth_to_space_neon(even, odd, strideIn, to, strideOut, columns, count)
         #endif
         default:

@@ -23,6 +23,8 @@ import COps
             switch isa {
             #if arch(x86_64)
                 case .avx2: unsafe mk_depthwise_avx2(conv, taps, output, layout.blockStride, width)
+                case .avxvnni: unsafe mk_depthwise_avxvnni(conv, taps, output, layout.blockStride, width)
+                case .avx512vnni256: unsafe mk_depthwise_avx512vnni256(conv, taps, output, layout.blockStride, width)
                 case .avx512vnni: unsafe mk_depthwise_avx512vnni(conv, taps, output, layout.blockStride, width)
             #elseif arch(arm64)
                 case .neon: unsafe mk_depthwise_neon(conv, taps, output, layout.blockStride, width)

@@ -52,12 +52,12 @@ public struct Gate: Equatable, Sendable {
             let b = unsafe buffers.b + sumLayout.rowOffset(z: 0, y: row)
             let z = unsafe buffers.z + gateLayout.rowOffset(z: 0, y: row)
             let to = unsafe buffers.output + outputLayout.rowOffset(z: 0, y: row)
-            switch isa {
+            switch isa.vectors {
             #if arch(x86_64)
                 case .avx2: unsafe mk_gate_avx2(&kernel, a, b, z, to, width)
                 case .avx512vnni: unsafe mk_gate_avx512vnni(&kernel, a, b, z, to, width)
             #elseif arch(arm64)
-                case .neon, .dotprod, .i8mm: unsafe mk_gate_neon(&kernel, a, b, z, to, width)
+                case .neon: unsafe mk_gate_neon(&kernel, a, b, z, to, width)
             #endif
             default:
                 for c in 0..<(outputLayout.blocks * 4) { unsafe portableRow(kernel, c, a, b, z, to, Int(width)) }

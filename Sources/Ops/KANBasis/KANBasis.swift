@@ -44,12 +44,12 @@ public struct KANBasis: Equatable, Sendable {
         _ layout: TensorLayout
     ) {
         let width = Int32(truncatingIfNeeded: layout.extent.width)
-        switch isa {
+        switch isa.vectors {
         #if arch(x86_64)
             case .avx2: unsafe mk_basis_avx2(&kernel, from, to, layout.blockStride, width)
             case .avx512vnni: unsafe mk_basis_avx512vnni(&kernel, from, to, layout.blockStride, width)
         #elseif arch(arm64)
-            case .neon, .dotprod, .i8mm: unsafe mk_basis_neon(&kernel, from, to, layout.blockStride, width)
+            case .neon: unsafe mk_basis_neon(&kernel, from, to, layout.blockStride, width)
         #endif
         default: preconditionFailure("no kernel for this instruction set")
         }

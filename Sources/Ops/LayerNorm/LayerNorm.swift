@@ -76,7 +76,7 @@ public struct LayerNorm: Equatable, Sendable {
         _ isa: ISA, _ kernel: inout mk_layer_norm, _ parameters: UnsafePointer<Channel>, _ from: UnsafeRawPointer,
         _ fromStride: Int, _ to: UnsafeMutableRawPointer, _ toStride: Int, _ count: Int
     ) {
-        switch isa {
+        switch isa.vectors {
         #if arch(x86_64)
             case .avx2:
                 unsafe mk_layer_stats_avx2(&kernel, from, fromStride, Int32(count))
@@ -87,7 +87,7 @@ public struct LayerNorm: Equatable, Sendable {
                 unsafe Self.roots(kernel, count)
                 unsafe mk_layer_apply_avx512vnni(&kernel, from, fromStride, to, toStride, Int32(count))
         #elseif arch(arm64)
-            case .neon, .dotprod, .i8mm:
+            case .neon:
                 unsafe mk_layer_stats_neon(&kernel, from, fromStride, Int32(count))
                 unsafe Self.roots(kernel, count)
                 unsafe mk_layer_apply_neon(&kernel, from, fromStride, to, toStride, Int32(count))

@@ -22,12 +22,12 @@ public struct Lookup: Sendable {
         for row in rows {
             let from = unsafe input + inputLayout.rowOffset(z: 0, y: row)
             let to = unsafe output + outputLayout.rowOffset(z: 0, y: row)
-            switch isa {
+            switch isa.vectors {
             #if arch(x86_64)
                 case .avx2: unsafe mk_lookup_avx2(table, from, strideIn, to, strideOut, width, blocks)
                 case .avx512vnni: unsafe mk_lookup_avx512vnni(table, from, strideIn, to, strideOut, width, blocks)
             #elseif arch(arm64)
-                case .neon, .dotprod, .i8mm: unsafe mk_lookup_neon(table, from, strideIn, to, strideOut, width, blocks)
+                case .neon: unsafe mk_lookup_neon(table, from, strideIn, to, strideOut, width, blocks)
             #endif
             default:
                 for block in 0..<Int(blocks) {

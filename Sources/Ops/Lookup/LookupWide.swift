@@ -23,7 +23,7 @@ public struct LookupWide: Sendable {
                 let real = min(4, outputLayout.channels - 4 * block)
                 let to = unsafe output + outputLayout.rowOffset(block: block, z: 0, y: row)
                 let (width, kept) = (outputLayout.extent.width, UInt32.max >> (32 - 8 * UInt32(real)))
-                switch isa {
+                switch isa.vectors {
                 #if arch(x86_64)
                     case .avx2: unsafe mk_lookup_wide_avx2(table, low, high, to, Int32(width), kept)
                     case .avx512vnni: unsafe mk_lookup_wide_avx512vnni(table, low, high, to, Int32(width), kept)

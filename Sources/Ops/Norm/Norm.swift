@@ -43,10 +43,8 @@ public struct Norm: Equatable, Sendable {
                         sum.assumingMemoryBound(to: Int64.self).baseAddress!,
                         squares.assumingMemoryBound(to: Int64.self).baseAddress!
                     )
-                    for row in rows {
-                        let words = unsafe input + layout.rowOffset(block: block, z: 0, y: row)
-                        unsafe Self.rowSums(isa, words, Int32(truncatingIfNeeded: layout.extent.width), s, q)
-                    }
+                    let words = unsafe input + layout.rowOffset(block: block, z: 0, y: rows.lowerBound)
+                    unsafe Self.addRows(isa, words, layout, rows.count, s, q)
                 }
             }
             let count = Int64(rows.count * layout.extent.width)
@@ -57,22 +55,25 @@ public struct Norm: Equatable, Sendable {
         }
     }
 
-    private static func rowSums(
-        _ isa: ISA, _ row: UnsafeRawPointer, _ width: Int32, _ sums: UnsafeMutablePointer<Int64>,
+    private static func addRows(
+        _ isa: ISA, _ first: UnsafeRawPointer, _ layout: TensorLayout, _ rows: Int, _ sums: UnsafeMutablePointer<Int64>,
         _ squares: UnsafeMutablePointer<Int64>
     ) {
-        switch isa {
+        let (width, height) = (Int32(truncatingIfNeeded: layout.extent.width), Int32(truncatingIfNeeded: rows))
+        switch isa.vectors {
         #if arch(x86_64)
-            case .avx2: unsafe mk_norm_stats_avx2(row, width, sums, squares)
-            case .avx512vnni: unsafe mk_norm_stats_avx512vnni(row, width, sums, squares)
+            case .avx2: unsafe mk_norm_stats_avx2(first, layout.rowPitch, width, height, sums, squares)
+            case .avx512vnni: unsafe mk_norm_stats_avx512vnni(first, layout.rowPitch, width, height, sums, squares)
         #elseif arch(arm64)
-            case .neon, .dotprod, .i8mm: unsafe mk_norm_stats_neon(row, width, sums, squares)
+            case .neon: unsafe mk_norm_stats_neon(first, layout.rowPitch, width, height, sums, squares)
         #endif
         default:
-            for i in 0..<(2 * Int(width)) {
-                let a = unsafe Int64(row.load(fromByteOffset: 2 * i, as: Int16.self))
-                unsafe sums[i & 1] += a
-                unsafe squares[i & 1] += a &* a
+            for row in 0..<rows {
+                for i in 0..<(2 * Int(width)) {
+                    let a = unsafe Int64(first.load(fromByteOffset: row * layout.rowPitch + 2 * i, as: Int16.self))
+                    unsafe sums[i & 1] += a
+                    unsafe squares[i & 1] += a &* a
+                }
             }
         }
     }
@@ -101,43 +102,60 @@ public struct Norm: Equatable, Sendable {
         let perBlock = outputElement.channelsPerBlock
         for block in 0..<outputLayout.blocks {
             let first = block * perBlock
+            let low = unsafe input + inputLayout.rowOffset(block: first / 2, z: 0, y: rows.lowerBound)
+            let high: UnsafeRawPointer? =
+                perBlock == 4 && channels - first > 2
+                ? unsafe input + inputLayout.rowOffset(block: first / 2 + 1, z: 0, y: rows.lowerBound) : nil
+            let target = unsafe output + outputLayout.rowOffset(block: block, z: 0, y: rows.lowerBound)
+            unsafe applyRows(
+                isa, affines + first, Int32(min(perBlock, channels - first)), low, high, inputLayout.rowPitch, target,
+                outputLayout, rows.count)
             for row in rows {
-                let low = unsafe input + inputLayout.rowOffset(block: first / 2, z: 0, y: row)
-                let high: UnsafeRawPointer? =
-                    perBlock == 4 && channels - first > 2
-                    ? unsafe input + inputLayout.rowOffset(block: first / 2 + 1, z: 0, y: row) : nil
-                let target = unsafe output + outputLayout.rowOffset(block: block, z: 0, y: row)
-                unsafe applyRow(
-                    isa, affines + first, Int32(min(perBlock, channels - first)), low, high, target,
-                    Int32(truncatingIfNeeded: outputLayout.extent.width))
                 unsafe outputLayout.fillGapsAround(row: row, block: block, base: output, zeroPoint: zeroPoint)
             }
         }
     }
 
-    private func applyRow(
+    private func applyRows(
         _ isa: ISA, _ affines: UnsafePointer<mk_affine>, _ real: Int32, _ low: UnsafeRawPointer,
-        _ high: UnsafeRawPointer?, _ output: UnsafeMutableRawPointer, _ width: Int32
+        _ high: UnsafeRawPointer?, _ pitch: Int, _ output: UnsafeMutableRawPointer, _ layout: TensorLayout, _ rows: Int
     ) {
         let wide: Int32 = outputElement == .u8 ? 0 : isRectified ? 2 : 1
-        switch isa {
+        let (width, height) = (Int32(truncatingIfNeeded: layout.extent.width), Int32(truncatingIfNeeded: rows))
+        let outputPitch = layout.rowPitch
+        switch isa.vectors {
         #if arch(x86_64)
-            case .avx2: unsafe mk_norm_apply_avx2(affines, real, low, high, output, width, wide)
-            case .avx512vnni: unsafe mk_norm_apply_avx512vnni(affines, real, low, high, output, width, wide)
+            case .avx2:
+                unsafe mk_norm_apply_avx2(affines, real, low, high, pitch, output, outputPitch, width, height, wide)
+            case .avx512vnni:
+                unsafe mk_norm_apply_avx512vnni(
+                    affines, real, low, high, pitch, output, outputPitch, width, height, wide)
         #elseif arch(arm64)
-            case .neon, .dotprod, .i8mm: unsafe mk_norm_apply_neon(affines, real, low, high, output, width, wide)
+            case .neon:
+                unsafe mk_norm_apply_neon(affines, real, low, high, pitch, output, outputPitch, width, height, wide)
         #endif
         default:
-            for x in 0..<Int(width) {
-                for lane in 0..<outputElement.channelsPerBlock {
-                    var y: Int32 = 0
-                    if lane < Int(real) {
-                        let source = unsafe lane < 2 ? low : high!
-                        let a = unsafe source.load(fromByteOffset: 4 * x + 2 * (lane & 1), as: Int16.self)
-                        y = unsafe Self.map(a, affines[lane])
-                    }
-                    unsafe store(y, output, x, lane)
+            for row in 0..<rows {
+                unsafe portableRow(
+                    affines, Int(real), low + row * pitch, high.map { unsafe $0 + row * pitch },
+                    output + row * outputPitch, Int(width))
+            }
+        }
+    }
+
+    private func portableRow(
+        _ affines: UnsafePointer<mk_affine>, _ real: Int, _ low: UnsafeRawPointer, _ high: UnsafeRawPointer?,
+        _ output: UnsafeMutableRawPointer, _ width: Int
+    ) {
+        for x in 0..<width {
+            for lane in 0..<outputElement.channelsPerBlock {
+                var y: Int32 = 0
+                if lane < real {
+                    let source = unsafe lane < 2 ? low : high!
+                    let a = unsafe source.load(fromByteOffset: 4 * x + 2 * (lane & 1), as: Int16.self)
+                    y = unsafe Self.map(a, affines[lane])
                 }
+                unsafe store(y, output, x, lane)
             }
         }
     }

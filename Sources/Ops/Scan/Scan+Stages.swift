@@ -14,7 +14,7 @@ extension Scan {
             case .portable:
                 for t in 0..<count { unsafe prepareMatrices(codes + 4 * t, block, words + t * matricesPitch) }
             #if arch(x86_64)
-                case .avx2:
+                case .avx2, .avxvnni, .avx512vnni256:
                     unsafe mk_scan_matrices_avx2(
                         codes, block, Int32(states), readOutShift, ahead, Int32(count), words, matricesPitch)
                 case .avx512vnni:
@@ -67,7 +67,7 @@ extension Scan {
             switch isa {
             case .portable: unsafe preparePortable(run, constants, softplus, steps, injections)
             #if arch(x86_64)
-                case .avx2:
+                case .avx2, .avxvnni, .avx512vnni256:
                     unsafe withUnsafePointer(to: run) {
                         unsafe mk_scan_prepare_avx2($0, constants, softplus, codes, steps, injections)
                     }
@@ -168,7 +168,7 @@ extension Scan {
         switch isa {
         case .portable: unsafe advancePortable(run, constants(buffers, group))
         #if arch(x86_64)
-            case .avx2:
+            case .avx2, .avxvnni, .avx512vnni256:
                 unsafe mk_scan_advance_avx2(&run, constants(buffers, group))
             case .avx512vnni:
                 unsafe mk_scan_advance_avx512vnni(&run, constants(buffers, group))
@@ -219,7 +219,7 @@ extension Scan {
             switch isa {
             case .portable: unsafe finishPortable(run, constants, readOut)
             #if arch(x86_64)
-                case .avx2:
+                case .avx2, .avxvnni, .avx512vnni256:
                     unsafe withUnsafePointer(to: run) {
                         unsafe mk_scan_finish_avx2($0, constants, readOut, codes)
                     }

@@ -3,7 +3,6 @@
 // down, and it slows a kernel that loads and stores far more than the register-only limit. `median_ratio` is the median of pairs.
 //
 //     convbench [ROUNDS [CHANNELS DEPTH HEIGHT WIDTH DILATION]] > conv.json
-import CLimit
 import COps
 import Glibc
 import Ops
@@ -65,7 +64,9 @@ final class Layer {
 }
 
 let rounds = CommandLine.arguments.count > 1 ? Int(CommandLine.arguments[1]) ?? 7 : 7
-let isa = ISA.best
+// MKEDGE_ISA forces one, as in the programs.
+let forced = getenv("MKEDGE_ISA").map { String(cString: $0) }
+let isa = ISA.allCases.first { "\($0.name)" == forced } ?? .best
 let allShapes: [(Int, Extent, Int)] =
     [20, 32, 48, 64].map { ($0, Extent(cube: 64), 1) }
     + [(20, Extent(cube: 64), 4), (20, Extent(depth: 64, height: 64, width: 64), 16), (21, Extent(cube: 64), 2)]
@@ -78,11 +79,16 @@ let shapes: [(Int, Extent, Int)] = one.count == 5
     ? [(one[0], Extent(depth: one[1], height: one[2], width: one[3]), one[4])] : allShapes
 
 func limit(_ element: ElementType) -> Double {
+    let isWide = element == .i16
     let start = seconds()
-    let done =
-        isa != .avx512vnni
-        ? limit_vpmaddwd_256(6_000_000) : element == .u8 ? limit_vpdpbusd_512(3_000_000) : limit_vpdpwssd_512(3_000_000)
-    return done / (seconds() - start)
+    let done: Int64
+    switch isa {
+    case .avx512vnni: done = isWide ? mk_limit_dot16_avx512vnni(3_000_000) : mk_limit_dot_avx512vnni(3_000_000)
+    case .avx512vnni256: done = isWide ? mk_limit_dot16_avx512vnni256(6_000_000) : mk_limit_dot_avx512vnni256(6_000_000)
+    case .avxvnni: done = isWide ? mk_limit_dot16_avxvnni(6_000_000) : mk_limit_dot_avxvnni(6_000_000)
+    default: done = isWide ? mk_limit_dot16_avx2(6_000_000) : mk_limit_dot_avx2(6_000_000)
+    }
+    return Double(done) / (seconds() - start)
 }
 
 _ = limit(.u8)
