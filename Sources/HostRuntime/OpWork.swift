@@ -37,7 +37,7 @@ public struct OpWork: Equatable, Sendable {
         case .narrow, .gate, .add, .multiply: requantizations = channels
         case .scan: scanUpdates = channels * Int(op.multiplierA)
         case .argmax: bytes = Self.bytes(file, inputs[0]) + Double(Argmax(classes: file.classCount).labelBytes)
-        case .lookup, .lookupWide, .concat, .addWide, .depthToSpace, .kanBasis, .sliceOrder, .maxPool: break
+        case .lookup, .lookupWide, .concat, .addWide, .depthToSpace, .kanBasis, .sliceOrder, .maxPool, .resize: break
         }
     }
 
@@ -50,10 +50,10 @@ public struct OpWork: Equatable, Sendable {
 
     /// Of an input, by voxels of an output that may be finer or coarser.
     private static func bytes(_ file: ModelFile, _ index: Int, asSeenFrom output: TensorRecord) -> Double {
-        let finer = Int(output.coarseness) - Int(file.tensor(index).coarseness)
-        var factor = 1.0
-        for _ in 0..<abs(finer) { factor *= finer > 0 ? 8 : 0.125 }
-        return bytes(file, index) * factor
+        let (own, seen) = (file.tensor(index).coarseness, output.coarseness)
+        let finer = seen.depth + seen.height + seen.width - own.depth - own.height - own.width
+        let factor = Double(1 << abs(finer))
+        return bytes(file, index) * (finer > 0 ? factor : 1 / factor)
     }
 
     /// Seconds that `voxels` take one core at the least, by instructions and by bytes.

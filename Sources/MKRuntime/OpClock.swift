@@ -18,7 +18,7 @@ import FlatGraph
     }
 
     public init(now: @escaping @convention(c) () -> UInt64, counts: UnsafeMutablePointer<Count>) {
-        unsafe self.now = now
+        self.now = now
         unsafe self.counts = counts
     }
 
@@ -32,10 +32,10 @@ extension Session {
     /// Runs `body` on the account of a slot.
     @inline(__always)
     func timed(_ slot: Int, _ thread: Int, voxels: Int = 0, _ body: () -> Void) {
-        guard let clock = unsafe clock else { return body() }
-        let start = unsafe clock.now()
+        guard let clock else { return body() }
+        let start = clock.now()
         body()
-        let end = unsafe clock.now()
+        let end = clock.now()
         unsafe clock.counts[thread * OpClock.slots(file) + slot].time += end &- start
         unsafe clock.counts[thread * OpClock.slots(file) + slot].voxels += UInt64(voxels)
     }
@@ -43,10 +43,10 @@ extension Session {
     /// The same for work that can fail, on the calling thread.
     @inline(__always)
     func timedCopy<Failure: Error>(_ body: () throws(Failure) -> Void) throws(Failure) {
-        guard let clock = unsafe clock else { return try body() }
-        let start = unsafe clock.now()
+        guard let clock else { return try body() }
+        let start = clock.now()
         try body()
-        unsafe clock.counts[OpClock.copies(file)].time += unsafe clock.now() &- start
+        unsafe clock.counts[OpClock.copies(file)].time += clock.now() &- start
     }
 }
 

@@ -98,7 +98,7 @@ extension Session {
         case .labels(let z, let first, let count, let columns): labelRows(z, first, count, columns, rows, thread)
         case .windowScores(let strip, let origin):
             unsafe forEachScoreRow(rows, thread) { row, scores, layout in
-                unsafe timed(OpClock.windowSums(file), thread, voxels: layout.extent.width) {
+                timed(OpClock.windowSums(file), thread, voxels: layout.extent.width) {
                     unsafe accumulate(row, scores, layout, strip, origin)
                 }
             }
