@@ -13,7 +13,8 @@ public struct Concat: Equatable, Sendable {
 
     public var outChannels: Int { channels.reduce(0, +) }
 
-    /// Copies source `index` into its channels of the output for rows `rows` (row = z · height + y). The last source
+    /// Copies source `index` into its channels of the output for rows `rows` (row = z · height + y), as wide as the output: where parts
+    /// of slices are held, a source may hold more. The last source
     /// also clears absent channels and fills the gaps.
     public func run(
         source index: Int, input: UnsafeRawPointer, inputLayout: TensorLayout, output: UnsafeMutableRawPointer,
@@ -26,7 +27,7 @@ public struct Concat: Equatable, Sendable {
             for block in 0..<whole {
                 let from = unsafe input + inputLayout.rowOffset(block: block, z: 0, y: row)
                 let to = unsafe output + outputLayout.rowOffset(block: first / 4 + block, z: 0, y: row)
-                unsafe to.copyMemory(from: from, byteCount: 4 * inputLayout.extent.width)
+                unsafe to.copyMemory(from: from, byteCount: 4 * outputLayout.extent.width)
             }
             for channel in (4 * whole)..<channels[index] {
                 let target = first + channel
