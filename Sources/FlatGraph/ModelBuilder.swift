@@ -1,5 +1,6 @@
 import COps
 import FixedPoint
+import Ops
 
 /// Collects records and writes them as a `.mkq` file. The same calls give the same bytes.
 public struct ModelBuilder: Sendable {

@@ -1,4 +1,5 @@
 import FlatGraph
+import Ops
 
 /// Where the time of a run goes, op by op. The runtime has no clock: the host lends one, and memory for the counts. Without one a
 /// run pays a comparison for each share of rows.

@@ -33,7 +33,7 @@ public struct SegmentationPlan: Sendable {
     public let diskBytes: Int
 
     /// Code, libraries, stacks and small allocations of the program itself; `mkrun info` measures it (docs/memory.md).
-    public static let processBytes = 16 << 20
+    public static let processBytes = 18 << 20
 
     public init(
         model: MappedModel, headers: [NIfTIHeader], mode: ExecutionMode, threads: Int, tile: Extent? = nil,
