@@ -59,16 +59,6 @@ MK_INLINE mkv_tap_weight depthwise_weights(const int8_t *w, int32_t count) {
     return mkv_tap_weights(taps);
 }
 
-MK_INLINE void depthwise_store(const mk_depthwise *conv, const mkv_acc y[4], int32_t real, uint8_t *to, ptrdiff_t stride,
-                               mkv_mask mask) {
-    if (!conv->wide) {
-        mkv_store_masked(to, mkv_join_u8(y[0], y[1], y[2], y[3]), mask);
-        return;
-    }
-    mkv_store_masked(to, mkv_join_i16(y[0], y[1], y[2], y[3], 0), mask);
-    if (real > 2) mkv_store_masked(to + stride, mkv_join_i16(y[0], y[1], y[2], y[3], 1), mask);
-}
-
 // One vector of one block.
 MK_INLINE void depthwise_vector(const mk_depthwise *conv, const depthwise_source *sources, int32_t block, ptrdiff_t x_bytes,
                                 mkv_acc bias, mkv_requant4 q, mkv_acc y[4]) {
@@ -98,7 +88,7 @@ void MK_ISA(mk_depthwise)(const mk_depthwise *conv, const mk_tap *taps, uint8_t 
             const mkv_requant4 q = quad_requantizer(conv->channels + c, real, conv->output_zero_point, &bias);
             for (int32_t x = first, v = 0; x < end; x += MKV_LANES, v++) {
                 depthwise_vector(conv, sources + v * padded, c / 4, (ptrdiff_t)x * 4, bias, q, y);
-                depthwise_store(conv, y, real, to + (ptrdiff_t)x * 4, output_stride, mask_until(x, width));
+                quad_store(conv->wide, y, real, to + (ptrdiff_t)x * 4, output_stride, mask_until(x, width));
             }
         }
     }

@@ -16,6 +16,17 @@ MK_INLINE mkv_requant4 quad_requantizer(const mk_channel *channels, int32_t real
     return q;
 }
 
+// Requantized quads of voxels i, i + 4, ... in y[i], into one u8 block or (`wide`) two i16 blocks `stride` bytes apart, of which the
+// second exists where there are more than two channels.
+MK_INLINE void quad_store(int32_t wide, const mkv_acc y[4], int32_t real, uint8_t *to, ptrdiff_t stride, mkv_mask mask) {
+    if (!wide) {
+        mkv_store_masked(to, mkv_join_u8(y[0], y[1], y[2], y[3]), mask);
+        return;
+    }
+    mkv_store_masked(to, mkv_join_i16(y[0], y[1], y[2], y[3], 0), mask);
+    if (real > 2) mkv_store_masked(to + stride, mkv_join_i16(y[0], y[1], y[2], y[3], 1), mask);
+}
+
 // The mask of the lanes from `x` on that lie before `end`.
 MK_INLINE mkv_mask mask_until(int32_t x, int32_t end) {
     const int32_t lanes = end - x;

@@ -11,6 +11,7 @@
 #include "pointwise_body.h"
 #include "layernorm_body.h"
 #include "basis_body.h"
+#include "edges_body.h"
 #include "argmax_body.h"
 #include "window_body.h"
 #pragma clang attribute pop

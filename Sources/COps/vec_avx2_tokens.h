@@ -141,3 +141,11 @@ MKV mkv_acc mkv_load_fourth(const uint8_t *p, ptrdiff_t size) {
     __m256i x = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)p));
     return _mm256_inserti128_si256(x, _mm_loadu_si128((const __m128i *)(p + 4 * size)), 1);
 }
+
+// Adds 2 · MKV_LANES values of a and of b: the sums of the lower halves of all 128-bit lanes in acc[0], of the upper halves in acc[1].
+MKV void mkv_add_rows(const int16_t *a, const int16_t *b, mkv_acc acc[2]) {
+    const __m256i x = _mm256_loadu_si256((const __m256i *)a), y = _mm256_loadu_si256((const __m256i *)b);
+    const __m256i ones = _mm256_set1_epi16(1);
+    acc[0] = _mm256_add_epi32(acc[0], _mm256_madd_epi16(_mm256_unpacklo_epi16(x, y), ones));
+    acc[1] = _mm256_add_epi32(acc[1], _mm256_madd_epi16(_mm256_unpackhi_epi16(x, y), ones));
+}

@@ -112,3 +112,10 @@ MKV mkv_acc mkv_load_fourth(const uint8_t *p, ptrdiff_t size) {
     x = _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)(p + 8 * size)), 2);
     return _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)(p + 12 * size)), 3);
 }
+
+// Adds 2 · MKV_LANES values of a and of b: the sums of the lower halves of all 128-bit lanes in acc[0], of the upper halves in acc[1].
+MKV void mkv_add_rows(const int16_t *a, const int16_t *b, mkv_acc acc[2]) {
+    const __m512i x = _mm512_loadu_si512(a), y = _mm512_loadu_si512(b), ones = _mm512_set1_epi16(1);
+    acc[0] = mkv_dot16(acc[0], _mm512_unpacklo_epi16(x, y), ones);
+    acc[1] = mkv_dot16(acc[1], _mm512_unpackhi_epi16(x, y), ones);
+}

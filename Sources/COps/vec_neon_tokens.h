@@ -132,3 +132,10 @@ MKV mkv_acc mkv_load_fourth(const uint8_t *p, ptrdiff_t size) {
     (void)size;  // one record fills the vector
     return mkv_load_word(p);
 }
+
+// Adds 2 · MKV_LANES values of a and of b: the lower half in acc[0], the upper half in acc[1].
+MKV void mkv_add_rows(const int16_t *a, const int16_t *b, mkv_acc acc[2]) {
+    const int16x8_t x = vld1q_s16(a), y = vld1q_s16(b);
+    acc[0] = vaddw_s16(vaddw_s16(acc[0], vget_low_s16(x)), vget_low_s16(y));
+    acc[1] = vaddw_high_s16(vaddw_high_s16(acc[1], x), y);
+}

@@ -1,9 +1,22 @@
 import ArgumentParser
+import MKRuntime
 import Ops
 import Volume
 
 extension PlanSearch.ModeChoice: ExpressibleByArgument {}
 extension SegmentationPlan.Storage: ExpressibleByArgument {}
+
+public enum KANTables: String, ExpressibleByArgument, CaseIterable {
+    case auto, on, off
+
+    public var use: EdgeTableUse {
+        switch self {
+        case .auto: .whereFaster
+        case .on: .always
+        case .off: .never
+        }
+    }
+}
 
 /// Sizes such as 64x128, the last one columns; what is left out is not cut.
 public struct TileSize: ExpressibleByArgument {

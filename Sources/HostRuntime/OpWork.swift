@@ -13,7 +13,16 @@ public struct OpWork: Equatable, Sendable {
     public var scanUpdates = 0
     public var bytes = 0.0
 
-    public init(_ file: ModelFile, op index: Int) {
+    /// - Parameter plan: how the op runs.
+    public init(_ file: ModelFile, _ plan: RunPlan, op index: Int) {
+        self.init(file, op: index)
+        guard let read = plan.edgeTableBytesPerVoxel(conv: index) else { return }
+        // No products: rows of tables instead of what a basis would hold.
+        multiplyAdds = 0
+        bytes = Double(read) + Self.bytes(file, Int(file.op(index).output))
+    }
+
+    private init(_ file: ModelFile, op index: Int) {
         let op = file.op(index)
         let output = file.tensor(Int(op.output))
         let channels = Int(output.channels)

@@ -15,6 +15,7 @@ extension RunPlan {
         let lines: LinesPlan?
         let streaming: BlockStreaming?
         let blocks: [TokenBlock]
+        let edges: [EdgeTables]
         let probabilities: Bool
 
         func buffers() -> [PlannedBuffer] {
@@ -39,6 +40,11 @@ extension RunPlan {
                 result.append(
                     PlannedBuffer(
                         use: .scoreRows, bytes: BufferPlanner.aligned(row) * threads, first: step, last: step))
+            }
+            for layer in edges {
+                result.append(
+                    PlannedBuffer(
+                        use: .edgeTables(layer.conv), bytes: layer.op.byteCount, first: 0, last: max(last, tail)))
             }
             if mode == .windows {
                 let rows = strips.map { $0.rows.count }.max() ?? 0
@@ -188,13 +194,15 @@ extension RunPlan {
             for index in 0..<file.opCount {
                 let op = file.op(index)
                 for i in 0..<Int(op.operandCount) {
-                    let input = file.operand(op, i)
+                    var input = file.operand(op, i)
+                    for layer in edges where layer.conv == index { input = layer.input }
                     let owner = inPlace[input] ?? input
                     last[owner] = max(last[owner], min(index, tail))
                 }
                 // The score tensor of a fused head exists row by row only.
                 let isFused = index >= tail && tail < file.opCount - 1
-                guard index < max(tail, 1) + 1, !isFused else { continue }
+                let isLeftOut = edges.contains { $0.basis == index }
+                guard index < max(tail, 1) + 1, !isFused, !isLeftOut else { continue }
                 let owner = inPlace[Int(op.output)] ?? Int(op.output)
                 first[owner] = min(first[owner], index)
                 last[owner] = max(last[owner], index)

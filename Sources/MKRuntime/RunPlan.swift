@@ -48,6 +48,7 @@ public struct RunPlan: Sendable {
     /// How state-space blocks run; nil when their tensors exist whole.
     public let streaming: BlockStreaming?
     let blocks: [TokenBlock]
+    let edges: [EdgeTables]
     /// Class probabilities come out beside the labels.
     public let probabilities: Bool
     /// Index of the first op of the tail that runs row by row: [pointwise convolution, argmax] or [argmax].
@@ -62,9 +63,11 @@ public struct RunPlan: Sendable {
     ///   - tile: see the property; nil for no cut.
     ///   - probabilities: of the classes, beside the labels.
     ///   - streaming: of state-space blocks; an observer needs nil.
+    ///   - edgeTables: of Kolmogorov-Arnold layers; an observer needs `never`.
     public init(
         file: ModelFile, volume: Extent, mode: ExecutionMode, threads: Int, materializeScores: Bool = false,
-        tile: Extent? = nil, streaming: BlockStreaming? = nil, probabilities: Bool = false
+        tile: Extent? = nil, streaming: BlockStreaming? = nil, probabilities: Bool = false,
+        edgeTables: EdgeTableUse = .never
     ) throws(RuntimeError) {
         try Self.checkSize(file, volume)
         self.mode = mode
@@ -95,9 +98,11 @@ public struct RunPlan: Sendable {
         self.probabilities = probabilities
         self.streaming = mode == .lines ? nil : streaming
         blocks = self.streaming == nil ? [] : TokenBlock.find(file, tail: tail)
+        edges = EdgeTables.find(file, layouts, mode == .lines ? .never : edgeTables, tail: tail)
         let shapes = Shapes(
             file: file, mode: mode, threads: threads, volume: volume, extent: extent, layouts: layouts, tail: tail,
-            strips: strips, lines: lines, streaming: self.streaming, blocks: blocks, probabilities: probabilities)
+            strips: strips, lines: lines, streaming: self.streaming, blocks: blocks, edges: edges,
+            probabilities: probabilities)
         var buffers = shapes.buffers()
         arenaBytes = BufferPlanner.place(&buffers)
         lowerBoundBytes = BufferPlanner.lowerBound(buffers)

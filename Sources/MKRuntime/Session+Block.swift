@@ -46,6 +46,7 @@ extension Session {
         _ block: PlannedBlock, _ op: Int, _ place: (own: Range<Int>, held: Range<Int>), _ tokens: Int,
         _ parallel: some WorkPool
     ) {
+        guard !plan.isLeftOut(op) else { return }
         let step = steps[op]
         switch step.op.kind {
         case .scan:

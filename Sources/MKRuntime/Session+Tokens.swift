@@ -35,7 +35,7 @@ extension Session {
                 outputLayout: layout, rows: rows)
         case .sliceOrder:
             unsafe file.sliceOrder(op).run(
-                input: input, inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
+                isa: isa, input: input, inputLayout: inputLayout, output: output, outputLayout: layout, rows: rows)
         case .depthwise:
             unsafe file.depthwise(op).run(
                 isa: isa, weights: file.weights(op), channels: file.channels(op), input: input,

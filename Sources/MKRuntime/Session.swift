@@ -33,6 +33,8 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         var scratch: Int?
         /// The next op is a normalization whose sums this one adds up (`RunPlan.takesSums`).
         var takesSums = false
+        /// A Kolmogorov-Arnold layer by tables, which start here.
+        var edges: (op: KANEdges, tables: Int)?
     }
 
     /// - Parameter arena: at least `plan.arenaBytes` bytes aligned to 64; the caller keeps it alive.
@@ -50,6 +52,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         steps = Self.resolve(file, plan)
         lineSteps = LineStep.resolve(file, plan)
         softmax = Self.softmax(file, plan.scoreTensor)
+        unsafe Self.buildEdgeTables(file, plan, base)
         blocks = plan.streaming.map { streaming in plan.blocks.map { PlannedBlock($0, streaming, plan) } } ?? []
     }
 
@@ -74,13 +77,15 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
                 block.map { $0.layout(plan.layouts[tensor], plan.streaming!) } ?? plan.layouts[tensor]
             }
             let conv = op.kind == .conv3d ? file.conv3D(op) : nil
-            let tensors = (0..<Int(op.operandCount)).map { file.operand(op, $0) }
+            let layer = plan.edges(conv: index)
+            let tensors = layer.map { [$0.input] } ?? (0..<Int(op.operandCount)).map { file.operand(op, $0) }
             let layouts = tensors.map(layout)
             return Step(
                 op: op, conv: conv, concat: op.kind == .concat ? Concat(channels: layouts.map { $0.channels }) : nil,
                 inputs: tensors.map { offset($0, in: block) }, inputLayouts: layouts,
                 output: offset(Int(op.output), in: block), outputLayout: layout(Int(op.output)),
-                scratch: plan.scratchOffset(index), takesSums: RunPlan.takesSums(file, index, plan.blocks))
+                scratch: plan.scratchOffset(index), takesSums: RunPlan.takesSums(file, index, plan.blocks),
+                edges: layer.map { ($0.op, plan.offset(of: .edgeTables(index))) })
         }
     }
 
@@ -234,6 +239,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
 
     /// Runs one op before the tail over all its rows; the first one of a streamed block stands for all of them.
     func runOp(_ index: Int, _ parallel: some WorkPool, _ observer: OpObserver?) throws(RuntimeError) {
+        guard !plan.isLeftOut(index) else { return }
         for block in blocks where block.block.ops.contains(index) {
             guard index == block.block.ops.lowerBound else { return }
             writeGuard(block.output, plan.layouts[block.block.output])
@@ -267,6 +273,10 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         let inputs = step.inputLayouts
         let zeroPoint = file.tensor(Int(op.output)).zeroPoint
         switch op.kind {
+        case .conv3d where hasEdgeTables && step.edges != nil:
+            unsafe step.edges!.op.run(
+                isa: isa, memory: arena + step.edges!.tables, channels: file.channels(op), input: input(0),
+                inputLayout: inputs[0], output: output, outputLayout: layout, rows: rows)
         case .conv3d:
             unsafe step.conv!.run(
                 isa: isa, buffers: buffers(step, input: input(0), output: output), input: inputs[0], output: layout,

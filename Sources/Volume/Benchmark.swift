@@ -94,7 +94,7 @@ public struct Benchmark {
         }
         let copies = op(OpClock.copies(file), name: "copies of codes", work: nil)
         let sums = op(OpClock.windowSums(file), name: "sums of window scores", work: nil)
-        return (0..<file.opCount).map { op($0, name: file.string(file.op($0).name), work: OpWork(file, op: $0)) }
+        return (0..<file.opCount).map { op($0, name: file.string(file.op($0).name), work: OpWork(file, plan, op: $0)) }
             + [copies, sums].filter { $0.seconds > 0 }
     }
 }

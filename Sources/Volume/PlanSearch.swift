@@ -17,12 +17,16 @@ public struct PlanSearch {
     /// Where codes and labels may wait.
     private let storages: [SegmentationPlan.Storage]
     private let probabilities: Bool
+    private let edgeTables: EdgeTableUse
 
-    /// - Parameter storage: nil for memory where it fits, else disk.
+    /// - Parameters:
+    ///   - storage: nil for memory where it fits, else disk.
+    ///   - edgeTables: `whereFaster` are dropped where memory is short.
     public init(
         model: MappedModel, headers: [NIfTIHeader], threads: Int, storage: SegmentationPlan.Storage? = nil,
-        probabilities: Bool = false
+        probabilities: Bool = false, edgeTables: EdgeTableUse = .whereFaster
     ) {
+        self.edgeTables = edgeTables
         self.probabilities = probabilities
         storages = storage.map { [$0] } ?? [.memory, .disk]
         self.model = model
@@ -83,10 +87,14 @@ public struct PlanSearch {
         for tile in tiles {
             for streaming in streamings(mode) {
                 for storage in storages {
-                    result.append(
-                        try SegmentationPlan(
+                    for edgeTables in edgeTables == .whereFaster ? [.whereFaster, .never] : [edgeTables] {
+                        let plan = try SegmentationPlan(
                             model: model, headers: headers, mode: mode, threads: threads, tile: tile, storage: storage,
-                            streaming: streaming, probabilities: probabilities))
+                            streaming: streaming, probabilities: probabilities, edgeTables: edgeTables)
+                        result.append(plan)
+                        // Where no layer would be faster, there is nothing to leave out.
+                        if plan.run.edgeTableCount == 0 { break }
+                    }
                 }
             }
         }
@@ -141,5 +149,6 @@ extension SegmentationPlan {
         let factor = run.mode == .whole ? 1000 : Self.cachedCost
         let blocks = run.streaming.map { $0.keepsBackwardOutput ? Self.chunkCost : Self.twiceCost } ?? 1000
         return run.recomputePerMille * factor / 1000 * blocks / 1000 + (storage == .disk ? 30 : 0)
+            - (run.edgeTableCount > 0 ? 5 : 0)
     }
 }

@@ -25,6 +25,8 @@ struct Plan: ParsableCommand {
     @Option(help: "Threads that compute (1...64).") var threads = 1
     @Option(help: "auto, whole, lines, tiles or windows.") var mode = PlanSearch.ModeChoice.auto
     @Option(help: "Cut instead of those that are tried, as for mkrun segment.") var tile: TileSize?
+    @Option(help: "Tables per edge for KAN layers, the same labels: auto (where faster and memory allows), on or off.")
+    var kanTables = KANTables.auto
     @Option(help: "Write the map of the arena over time as an SVG picture.") var svg: String?
     @Flag(help: "Replace an existing picture.") var overwrite = false
     @Flag(help: "No estimates of time (no trial run).") var noTime = false
@@ -39,7 +41,8 @@ struct Plan: ParsableCommand {
         let header = NIfTIHeader.imagined(dims: volume.size, spacing: spacing.value, axisCodes: orientation)
         let channels = max(1, mapped.file.count(.channelNames))
         let search = PlanSearch(
-            model: mapped, headers: [NIfTIHeader](repeating: header, count: channels), threads: threads)
+            model: mapped, headers: [NIfTIHeader](repeating: header, count: channels), threads: threads,
+            edgeTables: kanTables.use)
         var estimate: ((SegmentationPlan) -> Double)?
         if !noTime, let trial = SpeedTrial(mapped, isa: try ISA.selected(), pool: ThreadPool(threads: threads)) {
             estimate = { trial.seconds($0) }

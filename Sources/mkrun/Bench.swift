@@ -29,6 +29,8 @@ struct Bench: ParsableCommand {
     @Option(help: "Threads that compute (1...64).") var threads = 1
     @Option(help: "auto, whole, lines, tiles or windows.") var mode = PlanSearch.ModeChoice.auto
     @Option(help: "Cut instead of those that are tried, as for segment.") var tile: TileSize?
+    @Option(help: "Tables per edge for KAN layers, the same labels: auto (where faster and memory allows), on or off.")
+    var kanTables = KANTables.auto
     @Option(help: "Rounds that count (1...1000).") var rounds = 5
     @Flag(help: "A row for every op.") var perOp = false
     @Flag(help: "Print JSON instead of the table.") var json = false
@@ -51,7 +53,8 @@ struct Bench: ParsableCommand {
             dims: size, spacing: SIMD3(spacing[0], spacing[1], spacing[2]), axisCodes: codes)
         let channels = max(1, mapped.file.count(.channelNames))
         let search = PlanSearch(
-            model: mapped, headers: [NIfTIHeader](repeating: header, count: channels), threads: threads)
+            model: mapped, headers: [NIfTIHeader](repeating: header, count: channels), threads: threads,
+            edgeTables: kanTables.use)
         let plan: SegmentationPlan
         do {
             plan = try search.choose(mode, limit: memory?.bytes, tile: tile?.extent)

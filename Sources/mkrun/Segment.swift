@@ -45,6 +45,8 @@ struct Segment: ParsableCommand {
     @Flag(help: "Replace an existing output.") var overwrite = false
     @Option(help: "Write a report of the run (or, with --dry-run, the plan) as JSON.") var json: String?
     @Option(help: "Write voxels and volume of every label as CSV.") var stats: String?
+    @Option(help: "Tables per edge for KAN layers, the same labels: auto (where faster and memory allows), on or off.")
+    var kanTables = KANTables.auto
     @Flag(help: "Print all modes and the plan with its exact bytes; read no voxel.") var dryRun = false
     @Option(help: "With --dry-run, write the map of the arena over time as an SVG picture.") var svg: String?
     @Option(help: "Which volume of a 4D file (from 0).") var volume: Int?
@@ -69,7 +71,7 @@ struct Segment: ParsableCommand {
         Terminal.warn(try GridCheck.check(headers, affineMatters: true))
         let search = PlanSearch(
             model: mapped, headers: headers, threads: threads, storage: storage,
-            probabilities: probabilities != nil)
+            probabilities: probabilities != nil, edgeTables: kanTables.use)
         let trial = dryRun ? SpeedTrial(mapped, isa: isa, pool: ThreadPool(threads: threads)) : nil
         let estimate: ((SegmentationPlan) -> Double)? = trial.map { trial in { trial.seconds($0) } }
         if dryRun { print(PlanText.modes(search, estimate: estimate) + "\n") }

@@ -244,7 +244,7 @@ extension GoldenKernels {
     private static func sliceOrder(_ test: GoldenCase, _ isa: ISA) throws -> [Int] {
         let (input, output) = try (test.input(), test.output())
         SliceOrder(isInverse: try test.number("is_inverse") != 0, zeroPoint: 0).run(
-            input: input.base, inputLayout: input.layout, output: output.base, outputLayout: output.layout,
+            isa: isa, input: input.base, inputLayout: input.layout, output: output.base, outputLayout: output.layout,
             rows: 0..<output.layout.extent.rows)
         return codes(output, test)
     }

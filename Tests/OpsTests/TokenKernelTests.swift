@@ -49,6 +49,14 @@ import Testing
         KernelCases.kanBasis(test, outputs) { expectEqual($0, $1) }
     }
 
+    @Test(arguments: TokenCase.all, [ElementType.u8, .i16]) func kanEdges(_ test: TokenCase, _ element: ElementType) {
+        KernelCases.kanEdges(test, element) { expectEqual($0, $1) }
+    }
+
+    @Test(arguments: TokenCase.all, [ElementType.u8, .i16]) func sliceOrder(_ test: TokenCase, _ element: ElementType) {
+        KernelCases.sliceOrder(test, element) { expectEqual($0, $1) }
+    }
+
     @Test(arguments: TokenCase.all) func depthToSpace(_ test: TokenCase) {
         KernelCases.depthToSpace(test) { expectEqual($0, $1) }
     }

@@ -79,11 +79,11 @@ import Testing
         let back = TestTensor(input.layout, zeroPoint: 0)
         for row in (0..<extent.rows).reversed() {
             SliceOrder(isInverse: false, zeroPoint: 9).run(
-                input: input.base, inputLayout: input.layout, output: there.base, outputLayout: there.layout,
+                isa: .portable, input: input.base, inputLayout: input.layout, output: there.base, outputLayout: there.layout,
                 rows: row..<(row + 1))
         }
         SliceOrder(isInverse: true, zeroPoint: 9).run(
-            input: there.base, inputLayout: there.layout, output: back.base, outputLayout: back.layout,
+            isa: .portable, input: there.base, inputLayout: there.layout, output: back.base, outputLayout: back.layout,
             rows: 0..<extent.rows)
         #expect(there.guardsIntact && back.guardsIntact)
         forEachVoxel(input.layout) { c, z, y, x in
@@ -192,6 +192,24 @@ import Testing
         #expect(output.guardsIntact)
         forEachVoxel(output.layout) { c, z, y, x in
             #expect(output[c, z, y, x] == Int(table[input[c / 9, z, y, x] * 9 + c % 9]))
+        }
+    }
+
+    /// Sixteen bits hold a range of 65,535 and no more: three entries of 255 at weights of 127, -127 and 3 reach 64,770 + 765.
+    @Test func edgesThatSpanTooMuchDoNotFit() {
+        let basis = KANBasis(channels: 1, outputs: 3)
+        let conv = Conv3D(
+            inChannels: 3, outChannels: 1, kernel: Extent(cube: 1), dilation: Extent(cube: 1),
+            padding: Extent(cube: 0), inputZeroPoint: 0, outputZeroPoint: 0, outputElement: .i16)
+        var table = [UInt8](repeating: 0, count: basis.tableBytes)
+        table[0] = 255
+        table[2] = 255
+        table[4] = 255
+        let edges = KANEdges(basis: basis, conv: conv)
+        for (third, fits) in [(Int8(3), true), (4, false)] {
+            var weights = [Int8](repeating: 0, count: conv.weightBytes)
+            for (i, w) in [127, -127, third].enumerated() { weights[conv.weightIndex(o: 0, i: i, kz: 0, ky: 0, kx: 0)] = w }
+            #expect(edges.fits(table: table, weights: weights) == fits)
         }
     }
 

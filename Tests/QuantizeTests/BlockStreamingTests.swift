@@ -12,11 +12,14 @@ import Testing
 @Suite struct BlockStreamingTests {
     /// A word of every tensor that exists whole in both runs, by op.
     private func checksums(
-        _ file: ModelFile, _ streaming: BlockStreaming?, isa: ISA, threads: Int = 1
+        _ file: ModelFile, _ streaming: BlockStreaming?, isa: ISA, threads: Int = 1,
+        edgeTables: EdgeTableUse = .never
     ) throws -> [Int: UInt64] {
         let volume = Extent(cube: 32)
         let plan = try RunPlan(
-            file: file, volume: volume, mode: .whole, threads: threads, materializeScores: true, streaming: streaming)
+            file: file, volume: volume, mode: .whole, threads: threads, materializeScores: true, streaming: streaming,
+            edgeTables: edgeTables)
+        #expect((plan.edgeTableCount > 0) == (edgeTables == .always))
         let arena = UnsafeMutableRawBufferPointer.allocate(byteCount: plan.arenaBytes, alignment: 64)
         defer { arena.deallocate() }
         // What was there before must not matter.
@@ -95,6 +98,26 @@ import Testing
                 for (op, hash) in found { #expect(hash == expected[op], "op \(op), chunk \(chunk), \(keeps)") }
             }
         }
+    }
+
+    /// Kolmogorov-Arnold layers by tables: everything but the basis, which is left out, as without them.
+    @Test func edgeTablesGiveTheSameBits() throws {
+        let memory = TestModels.Memory(try KMambaIntegerTests.tinyModel().bytes)
+        let file = try memory.file()
+        let layers = (0..<file.opCount).filter { file.op($0).kind == .kanBasis }
+        let expected = try checksums(file, nil, isa: .portable)
+        for isa in ISA.allCases where isa.isSupported {
+            let found = try checksums(file, nil, isa: isa, threads: 2, edgeTables: .always)
+            #expect(Set(expected.keys).subtracting(found.keys) == Set(layers), "\(isa)")
+            for (op, hash) in found { #expect(hash == expected[op], "op \(op), \(isa)") }
+        }
+        for (op, hash) in try checksums(
+            file, BlockStreaming(chunk: 61, keepsBackwardOutput: false), isa: .best, edgeTables: .always)
+        {
+            #expect(hash == expected[op], "op \(op) beside chunks")
+        }
+        // Too few voxels in layers this deep for tables to be fetched for.
+        _ = try checksums(file, nil, isa: .best, edgeTables: .whereFaster)
     }
 
     /// The tensors of a block shrink to a chunk, plan R keeps less than plan M, and the arena never grows.

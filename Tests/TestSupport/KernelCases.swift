@@ -188,6 +188,83 @@ public enum KernelCases {
         }
     }
 
+    /// A layer by tables per edge, beside the portable basis and convolution that it stands for. Weights are small enough for 16 bits.
+    public static func kanEdges(_ test: TokenCase, _ element: ElementType, _ expectEqual: Expectation) {
+        var generator = SplitMix64(UInt64(test.width))
+        let basis = KANBasis(channels: test.channels, outputs: [9, 12, 1][test.width % 3])
+        let isWide = element == .i16
+        let conv = Conv3D(
+            inChannels: test.channels * basis.outputs, outChannels: [1, 31, 66, 6, 130, 32, 64][test.width % 7],
+            kernel: Extent(cube: 1), dilation: Extent(cube: 1), padding: Extent(cube: 0), inputZeroPoint: 0,
+            outputZeroPoint: isWide ? 0 : test.zeroPointOut, outputElement: element,
+            isRectified: isWide && test.width % 2 == 0)
+        let table = (0..<basis.tableBytes).map { _ in UInt8.random(in: 0...255, using: &generator) }
+        var weights = [Int8](repeating: 0, count: conv.weightBytes)
+        for o in 0..<conv.outChannels {
+            for i in 0..<conv.inChannels {
+                weights[conv.weightIndex(o: o, i: i, kz: 0, ky: 0, kx: 0)] = Int8.random(in: -20...20, using: &generator)
+            }
+        }
+        let channels = Self.parameters(conv.outChannels, spread: isWide ? 8 : 14, &generator)
+        let edges = KANEdges(basis: basis, conv: conv)
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: edges.byteCount, alignment: 64)
+        defer { memory.deallocate() }
+        precondition(edges.fits(table: table, weights: weights))
+        edges.build(table: table, weights: weights, into: memory)
+        let input = test.noise(test.layout(.u8), &generator)
+        let expanded = TestTensor(test.layout(.u8, channels: conv.inChannels), zeroPoint: 0)
+        basis.run(
+            isa: .portable, table: table, input: input.base, inputLayout: input.layout, output: expanded.base,
+            outputLayout: expanded.layout, rows: 0..<test.extent.rows)
+        let layout = test.layout(element, channels: conv.outChannels, isOutput: true)
+        // The portable form is that of the two ops, so that other kernels are compared with those.
+        expectEqual(layout) { isa, output in
+            for rows in [0..<1, 1..<test.extent.rows] {
+                guard isa == .portable else {
+                    edges.run(
+                        isa: isa, memory: memory, channels: channels, input: input.base, inputLayout: input.layout,
+                        output: output.base, outputLayout: layout, rows: rows)
+                    continue
+                }
+                channels.withUnsafeBufferPointer { channels in
+                    weights.withUnsafeBufferPointer { weights in
+                        let buffers = Conv3DBuffers(
+                            input: expanded.base, output: output.base, weights: weights.baseAddress!,
+                            channels: channels.baseAddress!, paddingRow: nil)
+                        conv.run(
+                            isa: isa, buffers: buffers, input: expanded.layout, output: layout, rows: rows,
+                            outputExtent: test.extent)
+                    }
+                }
+            }
+        }
+        expectEqual(layout) { isa, output in
+            edges.run(
+                isa: isa, memory: memory, channels: channels, input: input.base, inputLayout: input.layout,
+                output: output.base, outputLayout: layout, rows: 0..<test.extent.rows)
+        }
+    }
+
+    /// There and back, in shares of rows that cut lines.
+    public static func sliceOrder(_ test: TokenCase, _ element: ElementType, _ expectEqual: Expectation) {
+        for depth in [1, 3, 16, 37] {
+            var generator = SplitMix64(UInt64(test.width + depth))
+            let extent = Extent(depth: depth, height: test.width % 2 + 2, width: test.width)
+            let layout = TensorLayout(channels: test.channels, extent: extent, element: element)
+            let input = test.noise(layout, &generator)
+            for isInverse in [false, true] {
+                expectEqual(layout) { isa, output in
+                    let third = extent.rows / 3
+                    for rows in [0..<third, third..<extent.rows] {
+                        SliceOrder(isInverse: isInverse, zeroPoint: 0).run(
+                            isa: isa, input: input.base, inputLayout: layout, output: output.base, outputLayout: layout,
+                            rows: rows)
+                    }
+                }
+            }
+        }
+    }
+
     public static func depthToSpace(_ test: TokenCase, _ expectEqual: Expectation) {
         var generator = SplitMix64(UInt64(test.width))
         let channels = (test.channels + 3) & ~3

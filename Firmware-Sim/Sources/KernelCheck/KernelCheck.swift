@@ -81,6 +81,10 @@ struct KernelCheck {
         for outputs in [5, 9, 16, 1] {
             KernelCases.kanBasis(test, outputs) { compare("kanBasis", $0, $1) }
         }
+        for element in [ElementType.u8, .i16] {
+            KernelCases.kanEdges(test, element) { compare("kanEdges", $0, $1) }
+            KernelCases.sliceOrder(test, element) { compare("sliceOrder", $0, $1) }
+        }
         KernelCases.lookup(test) { compare("lookup", $0, $1) }
         KernelCases.layerNorm(test) { compare("layerNorm", $0, $1) }
         KernelCases.gate(test) { compare("gate", $0, $1) }

@@ -241,6 +241,33 @@ mk_basis_kernel mk_basis_avx2;
 mk_basis_kernel mk_basis_avx512vnni;
 mk_basis_kernel mk_basis_neon;
 
+// A Kolmogorov-Arnold layer by one table per edge (Sources/Ops/KANEdges).
+typedef struct mk_edges {
+    const int16_t *tables;       // [input][code][row]
+    const int16_t *zero;         // a row of zeros
+    const int32_t *offsets;      // [row], added to the bias; 0 where an output is absent
+    const mk_channel *channels;  // of the outputs
+    ptrdiff_t input_stride, input_pitch;
+    ptrdiff_t output_stride, output_pitch;
+    int32_t inputs;  // 1 ... 512
+    int32_t outputs;
+    int32_t row;         // outputs, rounded up to 32
+    int32_t zero_point;  // of the output
+    int32_t wide;        // as in mk_conv3d
+} mk_edges;
+
+typedef void mk_edges_kernel(const mk_edges *edges, const uint8_t *input, uint8_t *output, int32_t width, int32_t height);
+mk_edges_kernel mk_edges_avx2;
+mk_edges_kernel mk_edges_avx512vnni;
+mk_edges_kernel mk_edges_neon;
+
+// to[c · to_pitch + r] = from[r · from_pitch + c], pitches in words.
+typedef void mk_transpose_kernel(const uint32_t *from, ptrdiff_t from_pitch, uint32_t *to, ptrdiff_t to_pitch, int32_t rows,
+                                 int32_t columns);
+mk_transpose_kernel mk_transpose_avx2;
+mk_transpose_kernel mk_transpose_avx512vnni;
+mk_transpose_kernel mk_transpose_neon;
+
 // The selective scan (Sources/Ops/Scan): constants of 16 channels, as they stand in the `.mkq` file; behind them the
 // rates, `[pair of states][channel]`, two 16-bit words each.
 typedef struct mk_scan_group {

@@ -1,3 +1,5 @@
+import COps
+
 /// The token sequence in the inter-slice order of SegMamba (Xing et al. 2024, arXiv 2401.13560), voxel after voxel through all
 /// slices, and the way back. With voxels counted in memory order, n = (d·height + h)·width + w:
 ///
@@ -5,8 +7,8 @@
 ///     inverse:   y[(d·height + h)·width + w] = x[(h·width + w)·depth + d]
 ///
 /// u8 or i16; the output has the input's channels and extent, so that what works along the sequence works on it as on any
-/// other. Whole words move: all channels of a block at once, absent ones too. No instruction set does that faster than loads and
-/// stores of a word.
+/// other. Whole words move: all channels of a block at once, absent ones too. It is a transposition of words, slices by voxels of a
+/// slice, which kernels do tile by tile where rows have no gaps.
 public struct SliceOrder: Equatable, Sendable {
     public var isInverse: Bool
     public var zeroPoint: UInt8
@@ -18,9 +20,12 @@ public struct SliceOrder: Equatable, Sendable {
 
     /// Output rows `rows` (row = z · height + y), and the gaps around them. Reads all of the input, which is another buffer.
     public func run(
-        input: UnsafeRawPointer, inputLayout: TensorLayout, output: UnsafeMutableRawPointer,
+        isa: ISA, input: UnsafeRawPointer, inputLayout: TensorLayout, output: UnsafeMutableRawPointer,
         outputLayout: TensorLayout, rows: Range<Int>
     ) {
+        if isa != .portable, inputLayout.padX == 0, outputLayout.padX == 0 {
+            return unsafe transpose(isa, input, inputLayout, output, outputLayout, rows)
+        }
         let extent = outputLayout.extent
         let plane = extent.height * extent.width
         for row in rows {
@@ -39,6 +44,50 @@ public struct SliceOrder: Equatable, Sendable {
                 unsafe gather(from, inputLayout, Walk(source, step: step, extent), to)
                 unsafe outputLayout.fillGapsAround(row: row, block: block, base: output, zeroPoint: zeroPoint)
             }
+        }
+    }
+
+    /// Words of a block as a matrix of `lines` lines of the output: whole lines of these rows at once, and what is left of the lines
+    /// before and after them.
+    private func transpose(
+        _ isa: ISA, _ input: UnsafeRawPointer, _ inputLayout: TensorLayout, _ output: UnsafeMutableRawPointer,
+        _ outputLayout: TensorLayout, _ rows: Range<Int>
+    ) {
+        let extent = outputLayout.extent
+        let plane = extent.height * extent.width
+        let (lines, length) = isInverse ? (extent.depth, plane) : (plane, extent.depth)
+        let words = (rows.lowerBound * extent.width)..<(rows.upperBound * extent.width)
+        for block in 0..<outputLayout.blocks {
+            let from = unsafe (input + inputLayout.rowOffset(block: block, z: 0, y: 0)).assumingMemoryBound(
+                to: UInt32.self)
+            let to = unsafe (output + outputLayout.rowOffset(block: block, z: 0, y: 0)).assumingMemoryBound(
+                to: UInt32.self)
+            var word = words.lowerBound
+            while word < words.upperBound {
+                let (line, first) = word.quotientAndRemainder(dividingBy: length)
+                let left = words.upperBound - word
+                let whole = first == 0 ? left / length : 0
+                let count = whole > 0 ? length : min(length - first, left)
+                unsafe Self.kernel(
+                    isa, from + (first * lines + line), lines, to + word, length, rows: count, columns: max(1, whole))
+                word += max(1, whole) * count
+            }
+        }
+    }
+
+    private static func kernel(
+        _ isa: ISA, _ from: UnsafePointer<UInt32>, _ fromPitch: Int, _ to: UnsafeMutablePointer<UInt32>, _ toPitch: Int,
+        rows: Int, columns: Int
+    ) {
+        let (rows, columns) = (Int32(rows), Int32(columns))
+        switch isa.vectors {
+        #if arch(x86_64)
+            case .avx2: unsafe mk_transpose_avx2(from, fromPitch, to, toPitch, rows, columns)
+            case .avx512vnni: unsafe mk_transpose_avx512vnni(from, fromPitch, to, toPitch, rows, columns)
+        #elseif arch(arm64)
+            case .neon: unsafe mk_transpose_neon(from, fromPitch, to, toPitch, rows, columns)
+        #endif
+        default: preconditionFailure("no kernel for this instruction set")
         }
     }
 

@@ -113,11 +113,22 @@ struct IntegerKAN {
         (source, middle, target) = (memory(input.byteCount), memory(expanded.byteCount), memory(input.byteCount))
         for i in 0..<input.byteCount { source.storeBytes(of: UInt8.random(in: 0...255), toByteOffset: i, as: UInt8.self) }
         (table, weights) = (memory(256 * 9), memory(conv.weightBytes))
-        for i in 0..<(256 * 9) { table.storeBytes(of: UInt8.random(in: 0...255), toByteOffset: i, as: UInt8.self) }
-        for i in 0..<conv.weightBytes { weights.storeBytes(of: Int8.random(in: -127...127), toByteOffset: i, as: Int8.self) }
+        for i in 0..<(256 * 9) { table.storeBytes(of: Self.basisCode(i / 9, i % 9), toByteOffset: i, as: UInt8.self) }
+        // Bell-shaped, as trained weights are.
+        for i in 0..<conv.weightBytes {
+            weights.storeBytes(of: (0..<4).reduce(Int8(0)) { sum, _ in sum + .random(in: -31...31) }, toByteOffset: i, as: Int8.self)
+        }
         parameters = .allocate(capacity: channels)
         parameters.initialize(
             repeating: mk_channel(bias: 0, multiplier: 1 << 30, shift: 45, reserved: 0), count: channels)
+    }
+
+    /// Eight cubic B-splines on cells of sixteen codes, then a ramp.
+    private static func basisCode(_ code: Int, _ k: Int) -> UInt8 {
+        guard k < 8 else { return UInt8(code) }
+        let u = abs(Double(code - 64 - 16 * k) / 16)
+        let spline = u < 1 ? 2.0 / 3 - u * u * (1 - u / 2) : u < 2 ? (2 - u) * (2 - u) * (2 - u) / 6 : 0
+        return UInt8((spline * 255 * 1.5).rounded())
     }
 
     func run() {
@@ -133,25 +144,39 @@ struct IntegerKAN {
     }
 }
 
-/// The same edges by look-up: `edge_tables` on token-major codes.
+/// The same layer by tables per edge, and the same bytes.
 struct EdgeTables {
-    let x = memory(tokens * channels).assumingMemoryBound(to: UInt8.self)
-    let tables = memory(channels * 256 * 64 * 2).assumingMemoryBound(to: Int16.self)
-    let y = memory(tokens * 64 * 2).assumingMemoryBound(to: Int16.self)
+    let layer: IntegerKAN
+    let edges: KANEdges
+    let tables: UnsafeMutableRawPointer
+    let target: UnsafeMutableRawPointer
 
-    init() {
-        for i in 0..<(tokens * channels) { x[i] = .random(in: 0...255) }
-        for i in 0..<(channels * 256 * 64) { tables[i] = .random(in: -500...500) }
+    init(_ layer: IntegerKAN) {
+        self.layer = layer
+        edges = KANEdges(basis: layer.basis, conv: layer.conv)
+        (tables, target) = (memory(edges.byteCount), memory(layer.input.byteCount))
+        let basisTable = UnsafePointer(layer.table.assumingMemoryBound(to: UInt8.self))
+        let weights = UnsafePointer(layer.weights.assumingMemoryBound(to: Int8.self))
+        precondition(edges.fits(table: basisTable, weights: weights), "the tables have more than 16 bits")
+        edges.build(table: basisTable, weights: weights, into: tables)
+        layer.run()
+        run()
+        precondition(memcmp(target, layer.target, tokens * channels) == 0, "tables and convolution differ")
     }
 
-    func run() { edge_tables(x, tables, y, Int32(tokens), Int32(channels)) }
+    func run() {
+        edges.run(
+            isa: .best, memory: tables, channels: layer.parameters, input: layer.source, inputLayout: layer.input,
+            output: target, outputLayout: layer.input, rows: 0..<extent.rows)
+    }
 }
 
-let (scan, kan, edges) = (IntegerScan(), IntegerKAN(), EdgeTables())
+let (scan, kan) = (IntegerScan(), IntegerKAN())
+let edges = EdgeTables(kan)
 var best: [String: Double] = [:]
 for _ in 0..<rounds {
     let round = [
-        "scan": timed(scan.run), "kan": timed(kan.run), "kan_edge_tables": timed(edges.run),
+        "scan": timed(scan.run), "kan": timed(kan.run), "kan_tables": timed(edges.run),
         "scan_avx512_f32": timed { if float_scan_avx512(&float, 128) == 0 { best["scan_avx512_f32"] = 0 } },
         "scan_avx512_f32_whole": timed { _ = float_scan_avx512(&float, Int32(tokens)) },
     ]

@@ -14,7 +14,3 @@ void float_scan_plain(const float_scan *scan);
 // AVX-512, sixteen channels per vector and up to sixteen states in registers, in chunks of `chunk` tokens; exp as 2^n times a
 // polynomial of degree 5. 0 where the processor cannot.
 int float_scan_avx512(const float_scan *scan, int32_t chunk);
-
-// A spline layer as one table per edge, 16 bits, the edges of an input side by side: x u8 [tokens][inputs],
-// tables [inputs][256][64], y [tokens][64]. 32 KiB of tables for each input.
-void edge_tables(const uint8_t *x, const int16_t *tables, int16_t *y, int32_t tokens, int32_t inputs);
