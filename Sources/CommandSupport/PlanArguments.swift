@@ -9,11 +9,11 @@ extension SegmentationPlan.Storage: ExpressibleByArgument {}
 public enum KANTables: String, ExpressibleByArgument, CaseIterable {
     case auto, on, off
 
-    public var use: EdgeTableUse {
+    public var use: SplineUse {
         switch self {
-        case .auto: .whereFaster
-        case .on: .always
-        case .off: .never
+        case .auto: .tablesWhereFaster
+        case .on: .tables
+        case .off: .fused
         }
     }
 }

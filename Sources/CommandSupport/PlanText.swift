@@ -89,7 +89,7 @@ public struct PlanText {
             "\(file.string(file.tensor(index).name)) slices\(segment > 0 ? " (\(segment))" : "")"
         case .scratch(let op): "\(file.string(file.op(op).name)) scratch"
         case .chunk(let index, _): "\(file.string(file.tensor(index).name)) chunk"
-        case .edgeTables(let op): "\(file.string(file.op(op).name)) tables"
+        case .spline(let op): "\(file.string(file.op(op).name)) splines"
         case .backward(let op): "\(file.string(file.op(op).name)) kept"
         case .volume: "stored volume"
         case .inputRows: "input rows"

@@ -16,7 +16,7 @@ public struct OpWork: Equatable, Sendable {
     /// - Parameter plan: how the op runs.
     public init(_ file: ModelFile, _ plan: RunPlan, op index: Int) {
         self.init(file, op: index)
-        guard let read = plan.edgeTableBytesPerVoxel(conv: index) else { return }
+        guard let read = plan.tableBytesPerVoxel(conv: index) else { return }
         // No products: rows of tables instead of what a basis would hold.
         multiplyAdds = 0
         bytes = Double(read) + Self.bytes(file, Int(file.op(index).output))

@@ -11,8 +11,8 @@ public struct PlannedBuffer: Equatable, Sendable {
         case backward(Int)
         /// Zero-point row of a convolution, sums of a normalization or states of a scan, by op index.
         case scratch(Int)
-        /// Tables of a Kolmogorov-Arnold layer, by op index of its convolution: filled when a session opens.
-        case edgeTables(Int)
+        /// Of a Kolmogorov-Arnold layer, by op index of its convolution: tables, filled when a session opens, or rows of its basis.
+        case spline(Int)
         /// The whole tensor between two segments of a network with statistics over the volume.
         case volume
         /// Rows of one input plane, as the source delivers them.

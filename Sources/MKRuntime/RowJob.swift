@@ -71,7 +71,7 @@ extension Session {
         case .op(let index):
             let step = steps[index]
             timed(index, thread, voxels: rows.count * step.outputLayout.extent.width) {
-                unsafe runRows(step, rows, output: arena + step.output) {
+                unsafe runRows(step, rows, thread, output: arena + step.output) {
                     unsafe UnsafeRawPointer(arena + step.inputs[$0])
                 }
             }

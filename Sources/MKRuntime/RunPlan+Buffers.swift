@@ -15,7 +15,7 @@ extension RunPlan {
         let lines: LinesPlan?
         let streaming: BlockStreaming?
         let blocks: [TokenBlock]
-        let edges: [EdgeTables]
+        let splines: [SplineLayer]
         let probabilities: Bool
 
         func buffers() -> [PlannedBuffer] {
@@ -41,11 +41,7 @@ extension RunPlan {
                     PlannedBuffer(
                         use: .scoreRows, bytes: BufferPlanner.aligned(row) * threads, first: step, last: step))
             }
-            for layer in edges {
-                result.append(
-                    PlannedBuffer(
-                        use: .edgeTables(layer.conv), bytes: layer.op.byteCount, first: 0, last: max(last, tail)))
-            }
+            result += splines.map { splineBuffer($0, last: max(last, tail)) }
             if mode == .windows {
                 let rows = strips.map { $0.rows.count }.max() ?? 0
                 // One more plane for the sums of the weights.
@@ -69,6 +65,18 @@ extension RunPlan {
             case .lines: lines!.tiles.map { $0.box.area }.max() ?? 0
             case .windows: (strips.map { $0.rows.count }.max() ?? 0) * volume.width
             }
+        }
+
+        /// Tables stay as long as the session.
+        private func splineBuffer(_ layer: SplineLayer, last: Int) -> PlannedBuffer {
+            if let tables = layer.tables {
+                return PlannedBuffer(use: .spline(layer.conv), bytes: tables.byteCount, first: 0, last: last)
+            }
+            let block = blocks.first { $0.ops.contains(layer.conv) }
+            let full = block.map { $0.layout(layouts[layer.skipped], streaming!) } ?? layouts[layer.skipped]
+            let rows = BufferPlanner.aligned(SplineLayer.rows(full).byteCount)
+            return PlannedBuffer(
+                use: .spline(layer.conv), bytes: rows * threads, first: layer.conv, last: layer.conv)
         }
 
         // MARK: Slice by slice
@@ -195,13 +203,13 @@ extension RunPlan {
                 let op = file.op(index)
                 for i in 0..<Int(op.operandCount) {
                     var input = file.operand(op, i)
-                    for layer in edges where layer.conv == index { input = layer.input }
+                    for layer in splines where layer.conv == index { input = layer.input }
                     let owner = inPlace[input] ?? input
                     last[owner] = max(last[owner], min(index, tail))
                 }
                 // The score tensor of a fused head exists row by row only.
                 let isFused = index >= tail && tail < file.opCount - 1
-                let isLeftOut = edges.contains { $0.basis == index }
+                let isLeftOut = splines.contains { $0.basis == index }
                 guard index < max(tail, 1) + 1, !isFused, !isLeftOut else { continue }
                 let owner = inPlace[Int(op.output)] ?? Int(op.output)
                 first[owner] = min(first[owner], index)

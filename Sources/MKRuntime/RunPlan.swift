@@ -48,7 +48,7 @@ public struct RunPlan: Sendable {
     /// How state-space blocks run; nil when their tensors exist whole.
     public let streaming: BlockStreaming?
     let blocks: [TokenBlock]
-    let edges: [EdgeTables]
+    let splines: [SplineLayer]
     /// Class probabilities come out beside the labels.
     public let probabilities: Bool
     /// Index of the first op of the tail that runs row by row: [pointwise convolution, argmax] or [argmax].
@@ -63,11 +63,11 @@ public struct RunPlan: Sendable {
     ///   - tile: see the property; nil for no cut.
     ///   - probabilities: of the classes, beside the labels.
     ///   - streaming: of state-space blocks; an observer needs nil.
-    ///   - edgeTables: of Kolmogorov-Arnold layers; an observer needs `never`.
+    ///   - splines: Kolmogorov-Arnold layers; an observer needs `separate`.
     public init(
         file: ModelFile, volume: Extent, mode: ExecutionMode, threads: Int, materializeScores: Bool = false,
         tile: Extent? = nil, streaming: BlockStreaming? = nil, probabilities: Bool = false,
-        edgeTables: EdgeTableUse = .never
+        splines: SplineUse = .separate
     ) throws(RuntimeError) {
         try Self.checkSize(file, volume)
         self.mode = mode
@@ -98,10 +98,10 @@ public struct RunPlan: Sendable {
         self.probabilities = probabilities
         self.streaming = mode == .lines ? nil : streaming
         blocks = self.streaming == nil ? [] : TokenBlock.find(file, tail: tail)
-        edges = EdgeTables.find(file, layouts, mode == .lines ? .never : edgeTables, tail: tail)
+        self.splines = SplineLayer.find(file, layouts, mode == .lines ? .separate : splines, tail: tail)
         let shapes = Shapes(
             file: file, mode: mode, threads: threads, volume: volume, extent: extent, layouts: layouts, tail: tail,
-            strips: strips, lines: lines, streaming: self.streaming, blocks: blocks, edges: edges,
+            strips: strips, lines: lines, streaming: self.streaming, blocks: blocks, splines: self.splines,
             probabilities: probabilities)
         var buffers = shapes.buffers()
         arenaBytes = BufferPlanner.place(&buffers)

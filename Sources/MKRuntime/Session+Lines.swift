@@ -264,16 +264,16 @@ extension Session {
         switch step.op.kind {
         case .conv3d:
             let inVolume = (z * height + rows.lowerBound)..<(z * height + rows.upperBound)
-            unsafe runRows(step, inVolume, output: output, view: line.window) { _ in
+            unsafe runRows(step, inVolume, 0, output: output, view: line.window) { _ in
                 unsafe UnsafeRawPointer(arena + step.inputs[0])
             }
         case .maxPool, .depthToSpace, .resize:
             let inVolume = (z * height + rows.lowerBound)..<(z * height + rows.upperBound)
-            unsafe runRows(step, inVolume, output: output, planes: line.planes) { _ in
+            unsafe runRows(step, inVolume, 0, output: output, planes: line.planes) { _ in
                 unsafe UnsafeRawPointer(arena + step.inputs[0])
             }
         case .groupNorm: unsafe applyNorm(step, inSlot, input: shifted(line, 0, z), output: output)
-        default: unsafe runRows(step, inSlot, output: output) { unsafe shifted(line, $0, z) }
+        default: unsafe runRows(step, inSlot, 0, output: output) { unsafe shifted(line, $0, z) }
         }
     }
 

@@ -52,7 +52,7 @@ extension Session {
         for first in stride(from: rows.lowerBound, to: rows.upperBound, by: few) {
             let part = first..<min(first + few, rows.upperBound)
             timed(index, thread, voxels: part.count * layout.extent.width) {
-                unsafe runRows(step, part, output: arena + step.output) {
+                unsafe runRows(step, part, thread, output: arena + step.output) {
                     unsafe UnsafeRawPointer(arena + step.inputs[$0])
                 }
             }

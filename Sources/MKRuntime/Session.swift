@@ -33,8 +33,8 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         var scratch: Int?
         /// The next op is a normalization whose sums this one adds up (`RunPlan.takesSums`).
         var takesSums = false
-        /// A Kolmogorov-Arnold layer by tables, which start here.
-        var edges: (op: KANEdges, tables: Int)?
+        /// Of the convolution that stands for a Kolmogorov-Arnold layer.
+        var spline: SplineStep?
     }
 
     /// - Parameter arena: at least `plan.arenaBytes` bytes aligned to 64; the caller keeps it alive.
@@ -52,7 +52,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         steps = Self.resolve(file, plan)
         lineSteps = LineStep.resolve(file, plan)
         softmax = Self.softmax(file, plan.scoreTensor)
-        unsafe Self.buildEdgeTables(file, plan, base)
+        unsafe Self.buildTables(file, plan, base)
         blocks = plan.streaming.map { streaming in plan.blocks.map { PlannedBlock($0, streaming, plan) } } ?? []
     }
 
@@ -77,7 +77,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
                 block.map { $0.layout(plan.layouts[tensor], plan.streaming!) } ?? plan.layouts[tensor]
             }
             let conv = op.kind == .conv3d ? file.conv3D(op) : nil
-            let layer = plan.edges(conv: index)
+            let layer = plan.spline(conv: index)
             let tensors = layer.map { [$0.input] } ?? (0..<Int(op.operandCount)).map { file.operand(op, $0) }
             let layouts = tensors.map(layout)
             return Step(
@@ -85,7 +85,12 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
                 inputs: tensors.map { offset($0, in: block) }, inputLayouts: layouts,
                 output: offset(Int(op.output), in: block), outputLayout: layout(Int(op.output)),
                 scratch: plan.scratchOffset(index), takesSums: RunPlan.takesSums(file, index, plan.blocks),
-                edges: layer.map { ($0.op, plan.offset(of: .edgeTables(index))) })
+                spline: layer.map { layer in
+                    SplineStep(
+                        basis: file.kanBasis(file.op(layer.basis)), basisOp: file.op(layer.basis),
+                        offset: plan.offset(of: .spline(index)), tables: layer.tables,
+                        rows: SplineLayer.rows(layout(layer.skipped)))
+                })
         }
     }
 
@@ -263,9 +268,10 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
 
     /// - Parameters:
     ///   - rows: of the output; row r of every input of a row-by-row op goes with it.
+    ///   - thread: whose scratch memory is used.
     ///   - input: first byte of the i-th input.
     func runRows(
-        _ step: Step, _ rows: Range<Int>, output: UnsafeMutableRawPointer, view: Conv3DView? = nil,
+        _ step: Step, _ rows: Range<Int>, _ thread: Int, output: UnsafeMutableRawPointer, view: Conv3DView? = nil,
         planes: PlaneView? = nil, input: (Int) -> UnsafeRawPointer
     ) {
         let op = step.op
@@ -273,10 +279,8 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         let inputs = step.inputLayouts
         let zeroPoint = file.tensor(Int(op.output)).zeroPoint
         switch op.kind {
-        case .conv3d where hasEdgeTables && step.edges != nil:
-            unsafe step.edges!.op.run(
-                isa: isa, memory: arena + step.edges!.tables, channels: file.channels(op), input: input(0),
-                inputLayout: inputs[0], output: output, outputLayout: layout, rows: rows)
+        case .conv3d where hasBlockOps && step.spline != nil:
+            unsafe runSplineRows(step, step.spline!, rows, thread, output: output, input: input(0))
         case .conv3d:
             unsafe step.conv!.run(
                 isa: isa, buffers: buffers(step, input: input(0), output: output), input: inputs[0], output: layout,

@@ -17,16 +17,16 @@ public struct PlanSearch {
     /// Where codes and labels may wait.
     private let storages: [SegmentationPlan.Storage]
     private let probabilities: Bool
-    private let edgeTables: EdgeTableUse
+    private let splines: SplineUse
 
     /// - Parameters:
     ///   - storage: nil for memory where it fits, else disk.
-    ///   - edgeTables: `whereFaster` are dropped where memory is short.
+    ///   - splines: `tablesWhereFaster` have no tables where memory is short.
     public init(
         model: MappedModel, headers: [NIfTIHeader], threads: Int, storage: SegmentationPlan.Storage? = nil,
-        probabilities: Bool = false, edgeTables: EdgeTableUse = .whereFaster
+        probabilities: Bool = false, splines: SplineUse = .tablesWhereFaster
     ) {
-        self.edgeTables = edgeTables
+        self.splines = splines
         self.probabilities = probabilities
         storages = storage.map { [$0] } ?? [.memory, .disk]
         self.model = model
@@ -87,13 +87,13 @@ public struct PlanSearch {
         for tile in tiles {
             for streaming in streamings(mode) {
                 for storage in storages {
-                    for edgeTables in edgeTables == .whereFaster ? [.whereFaster, .never] : [edgeTables] {
+                    for splines in splines == .tablesWhereFaster ? [.tablesWhereFaster, .fused] : [splines] {
                         let plan = try SegmentationPlan(
                             model: model, headers: headers, mode: mode, threads: threads, tile: tile, storage: storage,
-                            streaming: streaming, probabilities: probabilities, edgeTables: edgeTables)
+                            streaming: streaming, probabilities: probabilities, splines: splines)
                         result.append(plan)
                         // Where no layer would be faster, there is nothing to leave out.
-                        if plan.run.edgeTableCount == 0 { break }
+                        if plan.run.tableLayerCount == 0 { break }
                     }
                 }
             }
@@ -149,6 +149,6 @@ extension SegmentationPlan {
         let factor = run.mode == .whole ? 1000 : Self.cachedCost
         let blocks = run.streaming.map { $0.keepsBackwardOutput ? Self.chunkCost : Self.twiceCost } ?? 1000
         return run.recomputePerMille * factor / 1000 * blocks / 1000 + (storage == .disk ? 30 : 0)
-            - (run.edgeTableCount > 0 ? 5 : 0)
+            - (run.tableLayerCount > 0 ? 5 : 0)
     }
 }

@@ -38,13 +38,13 @@ public struct SegmentationPlan: Sendable {
     public init(
         model: MappedModel, headers: [NIfTIHeader], mode: ExecutionMode, threads: Int, tile: Extent? = nil,
         storage: Storage = .memory, streaming: BlockStreaming? = nil, probabilities: Bool = false,
-        edgeTables: EdgeTableUse = .never
+        splines: SplineUse = .fused
     ) throws {
         let file = model.file
         grid = try ModelGrid(headers[0], file)
         run = try RunPlan(
             file: file, volume: grid.extent, mode: mode, threads: threads, tile: tile,
-            streaming: streaming, probabilities: probabilities, edgeTables: edgeTables)
+            streaming: streaming, probabilities: probabilities, splines: splines)
         self.storage = storage
         readsSlices = storage == .disk && !grid.grid.interpolates
         labelBytes = Argmax(classes: file.classCount).labelBytes
@@ -69,7 +69,7 @@ public struct SegmentationPlan: Sendable {
         if let streaming = run.streaming {
             parts.append("with blocks in chunks of \(streaming.chunk)\(streaming.keepsBackwardOutput ? "" : ", twice")")
         }
-        if run.edgeTableCount > 0 { parts.append("with tables of \(run.edgeTableCount) KAN layers") }
+        if run.tableLayerCount > 0 { parts.append("with tables of \(run.tableLayerCount) KAN layers") }
         if storage == .disk { parts.append("on disk") }
         return parts.joined(separator: " ")
     }

@@ -13,13 +13,13 @@ import Testing
     /// A word of every tensor that exists whole in both runs, by op.
     private func checksums(
         _ file: ModelFile, _ streaming: BlockStreaming?, isa: ISA, threads: Int = 1,
-        edgeTables: EdgeTableUse = .never
+        splines: SplineUse = .separate
     ) throws -> [Int: UInt64] {
         let volume = Extent(cube: 32)
         let plan = try RunPlan(
             file: file, volume: volume, mode: .whole, threads: threads, materializeScores: true, streaming: streaming,
-            edgeTables: edgeTables)
-        #expect((plan.edgeTableCount > 0) == (edgeTables == .always))
+            splines: splines)
+        #expect((plan.tableLayerCount > 0) == (splines == .tables))
         let arena = UnsafeMutableRawBufferPointer.allocate(byteCount: plan.arenaBytes, alignment: 64)
         defer { arena.deallocate() }
         // What was there before must not matter.
@@ -100,24 +100,23 @@ import Testing
         }
     }
 
-    /// Kolmogorov-Arnold layers by tables: everything but the basis, which is left out, as without them.
-    @Test func edgeTablesGiveTheSameBits() throws {
+    /// Kolmogorov-Arnold layers as one op, by rows or by tables: everything but the basis, which is left out, as with two ops.
+    @Test(arguments: [SplineUse.fused, .tables]) func splineLayersAsOneOpGiveTheSameBits(_ use: SplineUse) throws {
         let memory = TestModels.Memory(try KMambaIntegerTests.tinyModel().bytes)
         let file = try memory.file()
-        let layers = (0..<file.opCount).filter { file.op($0).kind == .kanBasis }
+        let bases = (0..<file.opCount).filter { file.op($0).kind == .kanBasis }
         let expected = try checksums(file, nil, isa: .portable)
         for isa in ISA.allCases where isa.isSupported {
-            let found = try checksums(file, nil, isa: isa, threads: 2, edgeTables: .always)
-            #expect(Set(expected.keys).subtracting(found.keys) == Set(layers), "\(isa)")
+            let found = try checksums(file, nil, isa: isa, threads: 2, splines: use)
+            #expect(Set(expected.keys).subtracting(found.keys) == Set(bases), "\(isa)")
             for (op, hash) in found { #expect(hash == expected[op], "op \(op), \(isa)") }
         }
-        for (op, hash) in try checksums(
-            file, BlockStreaming(chunk: 61, keepsBackwardOutput: false), isa: .best, edgeTables: .always)
-        {
+        let streaming = BlockStreaming(chunk: 61, keepsBackwardOutput: false)
+        for (op, hash) in try checksums(file, streaming, isa: .best, splines: use) {
             #expect(hash == expected[op], "op \(op) beside chunks")
         }
         // Too few voxels in layers this deep for tables to be fetched for.
-        _ = try checksums(file, nil, isa: .best, edgeTables: .whereFaster)
+        _ = try checksums(file, nil, isa: .best, splines: .tablesWhereFaster)
     }
 
     /// The tensors of a block shrink to a chunk, plan R keeps less than plan M, and the arena never grows.

@@ -82,7 +82,8 @@ struct Lite {
     private func segment(_ file: ModelFile, _ image: Image) throws(RuntimeError) -> Int32 {
         // Scores exist as a whole only where a mode keeps them.
         let plan = try RunPlan(
-            file: file, volume: image.extent, mode: mode, threads: 1, materializeScores: mode == .whole)
+            file: file, volume: image.extent, mode: mode, threads: 1, materializeScores: mode == .whole,
+            splines: .fused)
         let count = image.extent.voxels * (file.classCount > 256 ? 2 : 1)
         guard let arena = unsafe mkp_reserve(plan.arenaBytes), let labels = unsafe mkp_reserve(count) else {
             throw RuntimeError(.arenaTooSmall, need: plan.arenaBytes)

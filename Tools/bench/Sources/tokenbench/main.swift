@@ -7,6 +7,10 @@ import CPeers
 import Glibc
 import Ops
 
+// MKEDGE_ISA forces one, as in the programs.
+let forced = getenv("MKEDGE_ISA").map { String(cString: $0) }
+let isa = ISA.allCases.first { "\($0.name)" == forced } ?? .best
+
 func seconds() -> Double {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)
@@ -75,7 +79,7 @@ struct IntegerScan {
 
     func run() {
         scan.reset(buffers.state)
-        scan.run(isa: .best, buffers, layouts, groups: 0..<scan.groups, tokens: 0..<tokens, scratch: scratch)
+        scan.run(isa: isa, buffers, layouts, groups: 0..<scan.groups, tokens: 0..<tokens, scratch: scratch)
     }
 }
 
@@ -102,7 +106,11 @@ struct IntegerKAN {
         inChannels: 9 * channels, outChannels: channels, kernel: Extent(cube: 1), dilation: Extent(cube: 1),
         padding: Extent(cube: 0), inputZeroPoint: 0, outputZeroPoint: 128, outputElement: .u8)
     let input = TensorLayout(channels: channels, extent: extent, element: .u8)
-    let expanded = TensorLayout(channels: 9 * channels, extent: extent, element: .u8)
+    /// Of the basis at a time: 128 KiB.
+    let rows = TensorLayout(
+        channels: 9 * channels,
+        extent: Extent(depth: 1, height: min(extent.rows, (1 << 17) / (9 * channels * extent.width)), width: extent.width),
+        element: .u8)
     let (source, middle, target, table, weights): (
         UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer,
         UnsafeMutableRawPointer
@@ -110,7 +118,7 @@ struct IntegerKAN {
     let parameters: UnsafeMutablePointer<mk_channel>
 
     init() {
-        (source, middle, target) = (memory(input.byteCount), memory(expanded.byteCount), memory(input.byteCount))
+        (source, middle, target) = (memory(input.byteCount), memory(rows.byteCount), memory(input.byteCount))
         for i in 0..<input.byteCount { source.storeBytes(of: UInt8.random(in: 0...255), toByteOffset: i, as: UInt8.self) }
         (table, weights) = (memory(256 * 9), memory(conv.weightBytes))
         for i in 0..<(256 * 9) { table.storeBytes(of: Self.basisCode(i / 9, i % 9), toByteOffset: i, as: UInt8.self) }
@@ -131,16 +139,21 @@ struct IntegerKAN {
         return UInt8((spline * 255 * 1.5).rounded())
     }
 
+    /// Some rows at a time, as the runtime does it.
     func run() {
-        basis.run(
-            isa: .best,
-            table: table.assumingMemoryBound(to: UInt8.self), input: source, inputLayout: input, output: middle,
-            outputLayout: expanded, rows: 0..<extent.rows)
-        let buffers = Conv3DBuffers(
-            input: middle, output: target, weights: UnsafePointer(weights.assumingMemoryBound(to: Int8.self)),
-            channels: UnsafePointer(parameters), paddingRow: nil)
-        conv.run(
-            isa: .best, buffers: buffers, input: expanded, output: input, rows: 0..<extent.rows, outputExtent: extent)
+        for first in stride(from: 0, to: extent.rows, by: rows.extent.height) {
+            let count = min(rows.extent.height, extent.rows - first)
+            basis.run(
+                isa: isa, table: table.assumingMemoryBound(to: UInt8.self), input: source + first * input.rowPitch,
+                inputLayout: input, output: middle, outputLayout: rows, rows: 0..<count)
+            let buffers = Conv3DBuffers(
+                input: middle, output: target + first * input.rowPitch,
+                weights: UnsafePointer(weights.assumingMemoryBound(to: Int8.self)),
+                channels: UnsafePointer(parameters), paddingRow: nil)
+            conv.run(
+                isa: isa, buffers: buffers, input: rows, output: input, rows: 0..<count,
+                outputExtent: Extent(depth: 1, height: count, width: extent.width))
+        }
     }
 }
 
@@ -166,7 +179,7 @@ struct EdgeTables {
 
     func run() {
         edges.run(
-            isa: .best, memory: tables, channels: layer.parameters, input: layer.source, inputLayout: layer.input,
+            isa: isa, memory: tables, channels: layer.parameters, input: layer.source, inputLayout: layer.input,
             output: target, outputLayout: layer.input, rows: 0..<extent.rows)
     }
 }
@@ -184,7 +197,7 @@ for _ in 0..<rounds {
 }
 for _ in 0..<2 { best["scan_plain_f32"] = min(best["scan_plain_f32"] ?? .infinity, timed { float_scan_plain(&float) }) }
 let updates = Double(tokens * channels * states)
-print("{\"isa\": \"\(ISA.best.name)\", \"rounds\": \(rounds), \"state_updates\": \(Int(updates)),")
+print("{\"isa\": \"\(isa.name)\", \"rounds\": \(rounds), \"state_updates\": \(Int(updates)),")
 print(" \"kan_edges\": \(tokens * channels * channels),")
 print(best.sorted { $0.key < $1.key }.map { " \"\($0.key)_ms\": \($0.value * 1e3)" }.joined(separator: ",\n"))
 print("}")
