@@ -57,7 +57,8 @@ extension RunPlan {
     public func workingSet(_ file: ModelFile, op index: Int) -> Int {
         guard mode != .lines, streamedBlock(index) == nil, index < file.opCount else { return arenaBytes }
         let op = file.op(index)
-        if let layer = spline(conv: index) {
+        if spline(conv: index) >= 0 {
+            let layer = splines[spline(conv: index)]
             return (layer.tables?.byteCount ?? 0) + layouts[layer.input].byteCount + layouts[Int(op.output)].byteCount
         }
         let inputs = (0..<Int(op.operandCount)).reduce(0) { $0 + layouts[file.operand(op, $1)].byteCount }

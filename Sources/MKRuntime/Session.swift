@@ -15,6 +15,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
     let arena: UnsafeMutableRawPointer
     let steps: [Step]
     let lineSteps: [LineStep]
+    let splines: [SplineStep]
     let softmax: Softmax
     /// By first op.
     let blocks: [PlannedBlock]
@@ -33,8 +34,8 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         var scratch: Int?
         /// The next op is a normalization whose sums this one adds up (`RunPlan.takesSums`).
         var takesSums = false
-        /// Of the convolution that stands for a Kolmogorov-Arnold layer.
-        var spline: SplineStep?
+        /// Index in `splines` of the layer that this convolution stands for, or -1.
+        var spline = -1
     }
 
     /// - Parameter arena: at least `plan.arenaBytes` bytes aligned to 64; the caller keeps it alive.
@@ -51,6 +52,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         unsafe self.arena = base
         steps = Self.resolve(file, plan)
         lineSteps = LineStep.resolve(file, plan)
+        splines = Self.resolveSplines(plan)
         softmax = Self.softmax(file, plan.scoreTensor)
         unsafe Self.buildTables(file, plan, base)
         blocks = plan.streaming.map { streaming in plan.blocks.map { PlannedBlock($0, streaming, plan) } } ?? []
@@ -78,19 +80,15 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
             }
             let conv = op.kind == .conv3d ? file.conv3D(op) : nil
             let layer = plan.spline(conv: index)
-            let tensors = layer.map { [$0.input] } ?? (0..<Int(op.operandCount)).map { file.operand(op, $0) }
+            let tensors =
+                layer >= 0 ? [plan.splines[layer].input] : (0..<Int(op.operandCount)).map { file.operand(op, $0) }
             let layouts = tensors.map(layout)
             return Step(
                 op: op, conv: conv, concat: op.kind == .concat ? Concat(channels: layouts.map { $0.channels }) : nil,
                 inputs: tensors.map { offset($0, in: block) }, inputLayouts: layouts,
                 output: offset(Int(op.output), in: block), outputLayout: layout(Int(op.output)),
                 scratch: plan.scratchOffset(index), takesSums: RunPlan.takesSums(file, index, plan.blocks),
-                spline: layer.map { layer in
-                    SplineStep(
-                        basis: file.kanBasis(file.op(layer.basis)), basisOp: file.op(layer.basis),
-                        offset: plan.offset(of: .spline(index)), tables: layer.tables,
-                        rows: SplineLayer.rows(layout(layer.skipped)))
-                })
+                spline: layer)
         }
     }
 
@@ -279,8 +277,8 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         let inputs = step.inputLayouts
         let zeroPoint = file.tensor(Int(op.output)).zeroPoint
         switch op.kind {
-        case .conv3d where hasBlockOps && step.spline != nil:
-            unsafe runSplineRows(step, step.spline!, rows, thread, output: output, input: input(0))
+        case .conv3d where hasBlockOps && step.spline >= 0:
+            unsafe runSplineRows(step, rows, thread, output: output, input: input(0))
         case .conv3d:
             unsafe step.conv!.run(
                 isa: isa, buffers: buffers(step, input: input(0), output: output), input: inputs[0], output: layout,

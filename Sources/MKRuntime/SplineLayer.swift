@@ -80,14 +80,16 @@ extension RunPlan {
 
     /// Bytes of tables and codes that convolution `index` reads for a voxel where it stands for a layer by tables.
     public func tableBytesPerVoxel(conv index: Int) -> Int? {
-        spline(conv: index)?.tables.map { $0.basis.channels * ($0.row * 2 + 1) }
+        let position = spline(conv: index)
+        guard position >= 0, let tables = splines[position].tables else { return nil }
+        return tables.basis.channels * (tables.row * 2 + 1)
     }
 
-    /// The layer whose convolution is op `index`.
-    func spline(conv index: Int) -> SplineLayer? {
-        guard hasBlockOps else { return nil }
-        for layer in splines where layer.conv == index { return layer }
-        return nil
+    /// Position in `splines` of the layer whose convolution is op `index`, or -1.
+    func spline(conv index: Int) -> Int {
+        guard hasBlockOps else { return -1 }
+        for position in splines.indices where splines[position].conv == index { return position }
+        return -1
     }
 
     /// Whether op `index` is part of another.
@@ -101,12 +103,24 @@ extension RunPlan {
 extension Session {
     /// A layer as one op, resolved once.
     struct SplineStep {
-        var basis: KANBasis
-        var basisOp: OpRecord
-        /// Offset of the tables, or of the rows of the first thread.
+        /// Op index.
+        var basis: Int
+        /// Of the tables, or of the rows of the first thread.
         var offset: Int
         var tables: KANEdges?
         var rows: TensorLayout
+    }
+
+    static func resolveSplines(_ plan: RunPlan) -> [SplineStep] {
+        guard hasBlockOps else { return [] }
+        return plan.splines.map { layer in
+            let block = plan.streamedBlock(layer.conv)
+            let full =
+                block.map { $0.layout(plan.layouts[layer.skipped], plan.streaming!) } ?? plan.layouts[layer.skipped]
+            return SplineStep(
+                basis: layer.basis, offset: plan.offset(of: .spline(layer.conv)), tables: layer.tables,
+                rows: SplineLayer.rows(full))
+        }
     }
 
     /// Fills the tables of a plan that has some.
@@ -120,11 +134,13 @@ extension Session {
     }
 
     /// Rows of the output of a layer.
+    @inline(never)
     func runSplineRows(
-        _ step: Step, _ spline: SplineStep, _ rows: Range<Int>, _ thread: Int, output: UnsafeMutableRawPointer,
+        _ step: Step, _ rows: Range<Int>, _ thread: Int, output: UnsafeMutableRawPointer,
         input: UnsafeRawPointer
     ) {
         guard hasBlockOps else { return }
+        let spline = splines[step.spline]
         let (from, to) = (step.inputLayouts[0], step.outputLayout)
         if hasEdgeTables, let tables = spline.tables {
             return unsafe tables.run(
@@ -136,8 +152,9 @@ extension Session {
         let buffers = unsafe buffers(step, input: basis, output: output)
         for first in stride(from: rows.lowerBound, to: rows.upperBound, by: some.extent.height) {
             let count = min(some.extent.height, rows.upperBound - first)
-            unsafe spline.basis.run(
-                isa: isa, table: file.table(spline.basisOp), input: input + first * from.rowPitch, inputLayout: from,
+            unsafe file.kanBasis(file.op(spline.basis)).run(
+                isa: isa, table: file.table(file.op(spline.basis)), input: input + first * from.rowPitch,
+                inputLayout: from,
                 output: basis, outputLayout: some, rows: 0..<count)
             var part = unsafe buffers
             unsafe part.output += first * to.rowPitch

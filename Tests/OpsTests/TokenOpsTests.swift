@@ -79,7 +79,8 @@ import Testing
         let back = TestTensor(input.layout, zeroPoint: 0)
         for row in (0..<extent.rows).reversed() {
             SliceOrder(isInverse: false, zeroPoint: 9).run(
-                isa: .portable, input: input.base, inputLayout: input.layout, output: there.base, outputLayout: there.layout,
+                isa: .portable, input: input.base, inputLayout: input.layout, output: there.base,
+                outputLayout: there.layout,
                 rows: row..<(row + 1))
         }
         SliceOrder(isInverse: true, zeroPoint: 9).run(
@@ -208,7 +209,9 @@ import Testing
         let edges = KANEdges(basis: basis, conv: conv)
         for (third, fits) in [(Int8(3), true), (4, false)] {
             var weights = [Int8](repeating: 0, count: conv.weightBytes)
-            for (i, w) in [127, -127, third].enumerated() { weights[conv.weightIndex(o: 0, i: i, kz: 0, ky: 0, kx: 0)] = w }
+            for (i, w) in [127, -127, third].enumerated() {
+                weights[conv.weightIndex(o: 0, i: i, kz: 0, ky: 0, kx: 0)] = w
+            }
             #expect(edges.fits(table: table, weights: weights) == fits)
         }
     }

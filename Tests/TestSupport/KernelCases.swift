@@ -202,7 +202,8 @@ public enum KernelCases {
         var weights = [Int8](repeating: 0, count: conv.weightBytes)
         for o in 0..<conv.outChannels {
             for i in 0..<conv.inChannels {
-                weights[conv.weightIndex(o: o, i: i, kz: 0, ky: 0, kx: 0)] = Int8.random(in: -20...20, using: &generator)
+                weights[conv.weightIndex(o: o, i: i, kz: 0, ky: 0, kx: 0)] = Int8.random(
+                    in: -20...20, using: &generator)
             }
         }
         let channels = Self.parameters(conv.outChannels, spread: isWide ? 8 : 14, &generator)

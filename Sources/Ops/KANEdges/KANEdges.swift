@@ -31,7 +31,9 @@ public struct KANEdges: Equatable, Sendable {
     /// Whether every edge's table has 16 bits, of at most 512 inputs.
     public func fits(table: UnsafePointer<UInt8>, weights: UnsafePointer<Int8>) -> Bool {
         var fits = basis.channels <= 512
-        unsafe forEachEdge(table, weights) { _, _, _, range in fits = fits && range.upperBound - range.lowerBound <= 65535 }
+        unsafe forEachEdge(table, weights) { _, _, _, range in
+            fits = fits && range.upperBound - range.lowerBound <= 65535
+        }
         return fits
     }
 
@@ -79,7 +81,8 @@ public struct KANEdges: Equatable, Sendable {
         }
         for row in rows where outputLayout.padX > 0 {
             for block in 0..<outputLayout.blocks {
-                unsafe outputLayout.fillGapsAround(row: row, block: block, base: output, zeroPoint: conv.outputZeroPoint)
+                unsafe outputLayout.fillGapsAround(
+                    row: row, block: block, base: output, zeroPoint: conv.outputZeroPoint)
             }
         }
     }
