@@ -2,10 +2,10 @@
 
     python kmamba_speed.py [--rows window,phantom,convolutions] [--planes 155] [--rounds 3]
 
-window: one window of 64^3 by kmamba-nano, ours file to file with the start of the program, PyTorch the forward pass alone.
+window: one window of 64^3 by kmamba-nano in memory (mkrun bench); PyTorch the forward pass alone.
 phantom: kmamba-tumour on four channels of 240x240xPLANES, both file to file.
-convolutions: kmamba-nano without scan, MLP and KAN on both sides (exported to ONNX); ours file to file over 27 windows of 64^3, divided
-by 27; the others one window in memory. Medians, interleaved. Prints Markdown.
+convolutions: kmamba-nano without scan, MLP and KAN on both sides (exported to ONNX), one window in memory. Medians, interleaved.
+Prints Markdown.
 """
 import argparse
 import json
@@ -17,7 +17,6 @@ from ours import convert, model_file, source
 
 NANO, TUMOUR = ROOT / "Tools" / "models" / "kmamba-nano", ROOT / "Tools" / "models" / "kmamba-tumour"
 CHANNELS = ("t1", "t1ce", "t2", "flair")
-WINDOWS = 27
 
 
 def python(*arguments):
@@ -34,6 +33,11 @@ def segment(model, inputs):
     return done
 
 
+def window_seconds(model):
+    report = json.loads(run(BIN / "mkrun", "bench", model, "--volume", "64x64x64", "--rounds", 5, "--quiet", "--json"))
+    return report["median_seconds"]
+
+
 def piece(image, name, *sides):
     path = CACHE / name
     if not path.exists():
@@ -42,8 +46,8 @@ def piece(image, name, *sides):
 
 
 def window(rounds, _):
-    model, image = model_file("kmamba-nano"), piece(T1, "window-64.nii.gz", 64, 64, 64)
-    pairs = [(segment(model, [image])["seconds"], python(BENCH / "kmamba_peer.py", "window", NANO)["output"]) for _ in range(rounds)]
+    model = model_file("kmamba-nano")
+    pairs = [(window_seconds(model), python(BENCH / "kmamba_peer.py", "window", NANO)["output"]) for _ in range(rounds)]
     mine = statistics.median(first for first, _ in pairs)
     theirs = statistics.median(json.loads(second.splitlines()[-1])["torch"] for _, second in pairs)
     return [["kmamba-nano, 64³", f"{mine:.3f}", "PyTorch fp32", f"{theirs:.3f}", f"{theirs / mine:.1f}", ""]]
@@ -68,10 +72,10 @@ def convolutions(rounds, _):
     python(BENCH / "kmamba_peer.py", "export", NANO, graph)
     settings = json.loads((NANO / "model.json").read_text())["mkedge"]
     config.write_text(json.dumps({"architecture": "onnx", "mkedge": settings}))
-    model, image = convert(graph, config, [T1]), piece(T1, "window-128.nii.gz", 128, 128, 128)
-    pairs = [(segment(model, [image])["seconds"], json.loads(python(BENCH / "kmamba_peer.py", "peers", graph)["output"].splitlines()[-1]))
+    model = convert(graph, config, [T1])
+    pairs = [(window_seconds(model), json.loads(python(BENCH / "kmamba_peer.py", "peers", graph)["output"].splitlines()[-1]))
              for _ in range(rounds)]
-    mine = statistics.median(first for first, _ in pairs) / WINDOWS
+    mine = statistics.median(first for first, _ in pairs)
     names = {"onnxruntime-f32": "ONNX Runtime fp32", "onnxruntime-int8": "ONNX Runtime int8", "openvino-f32": "OpenVINO fp32",
              "openvino-int8": "OpenVINO int8"}
     theirs = {name: statistics.median(second[name] for _, second in pairs) for name in names}
