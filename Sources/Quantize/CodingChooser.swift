@@ -8,6 +8,7 @@ struct CodingChooser {
     private let groups: CodingGroups
     /// 16-bit values between convolutions.
     private let requested: Set<ValueID>
+    private let widensInput: Bool
     /// A scale per channel wherever the layers around a value absorb it.
     private let equalizes: Bool
     /// Scores get some room above what calibration saw: a clipped score could tie with another.
@@ -22,11 +23,13 @@ struct CodingChooser {
         equalizes: Bool = true
     ) {
         self.equalizes = equalizes
-        self.requested = requested
+        // The input's bytes are given.
+        self.requested = requested.subtracting([0])
+        widensInput = requested.contains(0)
         self.graph = graph
         self.calibration = calibration
         self.rule = rule
-        groups = CodingGroups(graph, requested: requested)
+        groups = CodingGroups(graph, requested: self.requested)
     }
 
     func choose(input: ValueCoding) -> [ValueID: ValueCoding] {
@@ -44,9 +47,9 @@ struct CodingChooser {
         return result
     }
 
-    /// Codings of the byte copies of 16-bit values that convolutions read.
-    func narrowCopies() -> [ValueID: ValueCoding] {
-        var result: [ValueID: ValueCoding] = [:]
+    /// Codings of the copies that convolutions read instead of a value: bytes of 16-bit values, and 16 bits of the input.
+    func copies(input: ValueCoding) -> [ValueID: ValueCoding] {
+        var result: [ValueID: ValueCoding] = widensInput ? [0: input.widened] : [:]
         for node in graph.nodes {
             if node.op == .multiply {
                 for value in node.inputs where groups.wide.contains(value) {
