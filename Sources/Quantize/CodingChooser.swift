@@ -236,11 +236,28 @@ struct CodingChooser {
         }
     }
 
+    /// As SmoothQuant has it: the square root of how far a channel reaches over the largest weight that reads it. Half of what sets
+    /// channels apart stays in the codes and half goes into the weights, so that neither is left with a few large ones.
     private func factors(_ value: ValueID) -> [Float]? {
-        let high = clipped(value)
-        guard let most = high.max(), most > 0 else { return nil }
+        let weights = weightsReading(value)
+        let ratios = zip(clipped(value), weights).map { $1 > 0 ? $0 / $1 : 0 }
+        guard let most = ratios.max(), most > 0 else { return nil }
         // Below 2^-12 a channel says nothing that the others do not drown.
-        return high.map { max($0 / most, 0x1p-12) }
+        return ratios.map { max($0 / most, 0x1p-24).squareRoot() }
+    }
+
+    /// Largest magnitude of a weight by channel, of the convolutions that read a value.
+    private func weightsReading(_ value: ValueID) -> [Float] {
+        var result = [Float](repeating: 0, count: graph.channels[value])
+        for index in graph.consumers(of: value) {
+            guard case .conv3d(let conv) = graph.nodes[index].op else { continue }
+            let taps = conv.kernel.count
+            for i in conv.weights.indices {
+                let channel = i / taps % conv.inChannels
+                result[channel] = max(result[channel], abs(conv.weights[i]))
+            }
+        }
+        return result
     }
 
     /// What a homogeneous activation makes of a value that nothing else reads.
