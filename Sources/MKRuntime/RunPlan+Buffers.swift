@@ -248,11 +248,14 @@ extension RunPlan {
             element: layout.element)
     }
 
-    /// By output tensor of a look-up: the tensor whose buffer it reuses, where that is not read again.
+    /// By output tensor of a look-up or a normalization: the tensor whose buffer it reuses, where that is not read again.
     static func inPlaceTargets(_ file: ModelFile, _ layouts: [TensorLayout]) -> [Int?] {
         var result = [Int?](repeating: nil, count: file.tensorCount)
-        for index in 0..<file.opCount where file.op(index).kind == .lookup {
+        // A block of tokens, which starts wherever it can, wants a buffer of its own to read.
+        let hasScan = (0..<file.opCount).contains { file.op($0).kind == .scan }
+        for index in 0..<file.opCount {
             let op = file.op(index)
+            guard op.kind == .lookup || op.kind == .groupNorm && !hasScan else { continue }
             let input = file.operand(op, 0)
             guard layouts[input] == layouts[Int(op.output)], lastUse(of: input, file) == index else { continue }
             result[Int(op.output)] = result[input] ?? input

@@ -8,6 +8,7 @@ struct CodingChooser {
     private let groups: CodingGroups
     /// 16-bit values between convolutions.
     private let requested: Set<ValueID>
+    private let widensInput: Bool
     /// A scale per channel wherever the layers around a value absorb it.
     private let equalizes: Bool
     /// Scores get some room above what calibration saw: a clipped score could tie with another.
@@ -22,11 +23,13 @@ struct CodingChooser {
         equalizes: Bool = true
     ) {
         self.equalizes = equalizes
-        self.requested = requested
+        // The input's bytes are given.
+        self.requested = requested.subtracting([0])
+        widensInput = requested.contains(0)
         self.graph = graph
         self.calibration = calibration
         self.rule = rule
-        groups = CodingGroups(graph, requested: requested)
+        groups = CodingGroups(graph, requested: self.requested)
     }
 
     func choose(input: ValueCoding) -> [ValueID: ValueCoding] {
@@ -44,9 +47,9 @@ struct CodingChooser {
         return result
     }
 
-    /// Codings of the byte copies of 16-bit values that convolutions read.
-    func narrowCopies() -> [ValueID: ValueCoding] {
-        var result: [ValueID: ValueCoding] = [:]
+    /// Codings of the copies that convolutions read instead of a value: bytes of 16-bit values, and 16 bits of the input.
+    func copies(input: ValueCoding) -> [ValueID: ValueCoding] {
+        var result: [ValueID: ValueCoding] = widensInput ? [0: input.widened] : [:]
         for node in graph.nodes {
             if node.op == .multiply {
                 for value in node.inputs where groups.wide.contains(value) {
@@ -233,11 +236,28 @@ struct CodingChooser {
         }
     }
 
+    /// As SmoothQuant has it: the square root of how far a channel reaches over the largest weight that reads it. Half of what sets
+    /// channels apart stays in the codes and half goes into the weights, so that neither is left with a few large ones.
     private func factors(_ value: ValueID) -> [Float]? {
-        let high = clipped(value)
-        guard let most = high.max(), most > 0 else { return nil }
+        let weights = weightsReading(value)
+        let ratios = zip(clipped(value), weights).map { $1 > 0 ? $0 / $1 : 0 }
+        guard let most = ratios.max(), most > 0 else { return nil }
         // Below 2^-12 a channel says nothing that the others do not drown.
-        return high.map { max($0 / most, 0x1p-12) }
+        return ratios.map { max($0 / most, 0x1p-24).squareRoot() }
+    }
+
+    /// Largest magnitude of a weight by channel, of the convolutions that read a value.
+    private func weightsReading(_ value: ValueID) -> [Float] {
+        var result = [Float](repeating: 0, count: graph.channels[value])
+        for index in graph.consumers(of: value) {
+            guard case .conv3d(let conv) = graph.nodes[index].op else { continue }
+            let taps = conv.kernel.count
+            for i in conv.weights.indices {
+                let channel = i / taps % conv.inChannels
+                result[channel] = max(result[channel], abs(conv.weights[i]))
+            }
+        }
+        return result
     }
 
     /// What a homogeneous activation makes of a value that nothing else reads.

@@ -5,7 +5,8 @@ import GraphIR
 struct CodingGroups {
     /// Group of each value that is in one, as the lowest value of the group.
     private var parents: [ValueID]
-    /// Values that are stored in 16 bits: what normalizations read, and everything that is summed into it.
+    /// Values that are stored in 16 bits: what normalizations read, and everything that is summed into it; what a table reads of a
+    /// normalization, which would else be rounded to bytes twice.
     let wide: Set<ValueID>
     /// Networks with scans run patch by patch, so that 16 bits cost little memory, and noise in their decoders costs labels: what
     /// an activation reads and every sum has 16 bits, and concatenated channels keep a scale each.
@@ -48,7 +49,8 @@ struct CodingGroups {
             case .activation(.relu) where result.contains(node.output):
                 // The normalization before it clamps; the value between them never exists.
                 result.insert(node.inputs[0])
-            case .activation where graph.isStateSpace && !fused.contains(node.inputs[0]): result.insert(node.inputs[0])
+            case .activation where graph.isStateSpace || graph.isNormalized(node.inputs[0]):
+                if !fused.contains(node.inputs[0]) { result.insert(node.inputs[0]) }
             case .argmax: result.insert(node.inputs[0])
             default: break
             }
@@ -75,5 +77,10 @@ struct CodingGroups {
 }
 
 extension FloatGraph {
+    /// Whether a group or instance norm writes the value.
+    fileprivate func isNormalized(_ value: ValueID) -> Bool {
+        if value > 0, case .groupNorm = nodes[value - 1].op { true } else { false }
+    }
+
     var isStateSpace: Bool { nodes.contains { if case .scan = $0.op { true } else { false } } }
 }

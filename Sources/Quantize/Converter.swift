@@ -67,10 +67,10 @@ public struct Converter {
             graph: graph, calibration: calibration, rule: options.rule, requested: requested,
             equalizes: options.methods.contains(.equalization))
         let inputRange = RangeRule.minMax.range(calibration.pooled(0))
-        let codings = chooser.choose(
-            input: inputCoding ?? .unsigned(low: inputRange.low, high: inputRange.high))
+        let input = inputCoding ?? .unsigned(low: inputRange.low, high: inputRange.high)
+        let codings = chooser.choose(input: input)
         let plain = Lowering(
-            graph: graph, codings: codings, narrowCopies: chooser.narrowCopies(), byteForms: chooser.byteForms(),
+            graph: graph, codings: codings, copyCodings: chooser.copies(input: input), byteForms: chooser.byteForms(),
             importance: { importance($0, codings[$0]!) },
             clipsWeights: options.methods.contains(.weightClipping), scanPeaks: calibration.scanPeaks,
             metadata: metadata)

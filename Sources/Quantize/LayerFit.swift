@@ -13,6 +13,9 @@ struct LayerFit {
     private let isRectified: Bool
     /// A normalization behind it takes any bias away.
     private let hasBias: Bool
+    /// Whether refitted weights bring labels closer to float. A least-squares fit to noisy codes is a little too flat, which lowers
+    /// the noise; where codes have 16 bits there is hardly any noise, and a normalization would scale it up again.
+    var gainsFromRefitting: Bool { !isWide && hasBias }
 
     struct Candidate {
         var codes: [Int16]

@@ -98,7 +98,7 @@ struct LayerTuner {
     ) -> LayerFit.Candidate? {
         let folded = fit.folded(o)
         var wanted = folded
-        if methods.contains(.weightCorrection), fit.moments.count >= 4 * folded.count {
+        if methods.contains(.weightCorrection), fit.gainsFromRefitting, fit.moments.count >= 4 * folded.count {
             let pull = Self.damping * rounding.moments.meanDiagonal
             wanted = rounding.factor.solve(zip(fit.moments.crossMoments(o), folded).map { $0 + pull * $1 })
         }

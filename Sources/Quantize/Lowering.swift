@@ -33,11 +33,11 @@ struct ConvolutionParts {
 struct Lowering {
     let graph: FloatGraph
     var codings: [ValueID: ValueCoding]
-    /// Codings of the byte copies of 16-bit values that convolutions read in their place, and the copies made so far.
-    private let narrowCopies: [ValueID: ValueCoding]
-    private var copies: [ValueID: UInt32] = [:]
+    /// Codings of the copies that convolutions read in a value's place, and the copies made so far.
+    let copyCodings: [ValueID: ValueCoding]
+    var copies: [ValueID: UInt32] = [:]
     /// Codings in bytes of 16-bit values that a convolution with ReLU writes.
-    private var byteForms: [ValueID: ValueCoding]
+    var byteForms: [ValueID: ValueCoding]
     let importance: (ValueID) -> [Double]
     let clipsWeights: Bool
     /// By node index; what is not in it is rounded to the nearest.
@@ -45,23 +45,23 @@ struct Lowering {
     /// By node index.
     let scanPeaks: [Int: [ScanPeaks]]
 
-    private var builder: ModelBuilder
-    private var tensors: [ValueID: UInt32] = [:]
-    private var nodes: [Int] = []
+    var builder: ModelBuilder
+    var tensors: [ValueID: UInt32] = [:]
+    var nodes: [Int] = []
     private var convolutions: [Int: Int] = [:]
     let groups: CodingGroups
     /// Sizes of the values relative to the input's.
     private let shapes: [(coarseness: Extent, growth: (Int16, Int16, Int16))]
 
     init(
-        graph: FloatGraph, codings: [ValueID: ValueCoding], narrowCopies: [ValueID: ValueCoding],
+        graph: FloatGraph, codings: [ValueID: ValueCoding], copyCodings: [ValueID: ValueCoding],
         byteForms: [ValueID: ValueCoding] = [:],
         importance: @escaping (ValueID) -> [Double], clipsWeights: Bool = true,
         tuned: [Int: TunedConvolution] = [:], scanPeaks: [Int: [ScanPeaks]], metadata: ModelBuilder
     ) {
         self.graph = graph
         self.codings = codings
-        self.narrowCopies = narrowCopies
+        self.copyCodings = copyCodings
         self.byteForms = byteForms
         self.importance = importance
         self.clipsWeights = clipsWeights
@@ -133,74 +133,7 @@ struct Lowering {
     }
 
     /// The coding in which a convolution reads a value.
-    func readCoding(_ value: ValueID) -> ValueCoding { narrowCopies[value] ?? codings[value]! }
-
-    /// Adds the op that makes the byte copy of a 16-bit value, once.
-    mutating func addNarrowCopy(_ value: ValueID) {
-        guard let narrow = narrowCopies[value], copies[value] == nil else { return }
-        let wide = codings[value]!
-        let producer = graph.nodes.first { $0.output == value }?.name ?? "input"
-        var record = builder.tensors[Int(tensors[value]!)]
-        record.storage = .u8
-        record.zeroPoint = narrow.zeroPoint
-        (record.low, record.high) = (narrow.low, narrow.high)
-        let copy = builder.addTensor(record, name: "\(producer).narrow", scales: narrow.scales)
-        var table = RecordBytes()
-        for c in 0..<graph.channels[value] {
-            let factor = Double(wide.scale(c)) / Double(narrow.scale(c))
-            let shift = min(max(30 - Int(floor(log2(factor))), 18), 39)
-            let fraction = shift - 17
-            table.append(Int32((factor * exp2(Double(shift))).rounded()))
-            table.append(Int32(narrow.zeroPoint) << Int32(fraction) + Int32(1) << Int32(fraction - 1))
-            table.append(Int32(fraction))
-        }
-        var op = OpRecord()
-        op.kind = .narrow
-        builder.addOp(
-            op, name: "\(producer).narrow", inputs: [tensors[value]!], output: copy, table: table.bytes,
-            tableAlignment: 4)
-        copies[value] = copy
-        nodes.append(-1)
-        builder.require(feature: "narrow")
-    }
-
-    /// Weight of the depthwise convolution that makes 16 bits of bytes.
-    private static let wideFormWeight: Float = 127
-
-    private mutating func addByteTensor(_ value: ValueID, name: String) -> UInt32 {
-        let form = byteForms[value]!
-        var record = builder.tensors[Int(tensors[value]!)]
-        record.storage = .u8
-        record.zeroPoint = form.zeroPoint
-        (record.low, record.high) = (form.low, form.high)
-        return builder.addTensor(record, name: name, scales: form.scales)
-    }
-
-    /// Adds the op that makes a 16-bit value of its bytes: a depthwise convolution with one tap.
-    private mutating func addWideForm(_ node: Node, _ value: ValueID, from bytes: UInt32) throws(QuantizeError) {
-        let (form, wide) = (byteForms[value]!, codings[value]!)
-        let count = graph.channels[value]
-        let shape = Depthwise(
-            channels: count, kernel: Extent(cube: 1), inputZeroPoint: 0, outputZeroPoint: 0, outputElement: .i16,
-            isRectified: false)
-        var weights = [Int8](repeating: 0, count: shape.weightBytes)
-        var channels: [mk_channel] = []
-        for c in 0..<count {
-            weights[shape.weightIndex(channel: c, tap: 0)] = Int8(Self.wideFormWeight)
-            channels.append(
-                try channel(
-                    c, node, row: [Int8(Self.wideFormWeight)], bias: 0,
-                    scale: Double(form.scale(c) / Self.wideFormWeight), zeroPoint: form.zeroPoint,
-                    outputScale: wide.scale(c)))
-        }
-        var op = OpRecord()
-        op.kind = .depthwise
-        op.kernel = (1, 1, 1)
-        builder.addOp(
-            op, name: "\(node.name).wide", inputs: [bytes], output: tensors[value]!, weights: weights,
-            channels: channels)
-        finish(-1, "depthwise-u8")
-    }
+    func readCoding(_ value: ValueID) -> ValueCoding { copyCodings[value] ?? codings[value]! }
 
     /// Adds the op of `node`, whose result is `output`.
     mutating func addOp(
@@ -235,7 +168,7 @@ struct Lowering {
         let found = tuned[index] ?? rounded(index, conv)
         tuned[index] = found
         let parts = try parts(index, found)
-        addNarrowCopy(node.inputs[0])
+        try addCopy(node.inputs[0], for: node)
         addTensor(value, name: graph.nodes[target].name)
         let isSplit = target != index && byteForms[value] != nil
         let written = isSplit ? addByteTensor(value, name: "\(node.name).bytes") : tensors[value]!

@@ -108,6 +108,8 @@ enum OpMatch {
             let name = file.string(op.name)
             guard op.kind != .narrow else { return -1 }
             guard let node = graph.nodes.firstIndex(where: { $0.name == name }) else {
+                // The converter's own: 16 bits of bytes.
+                guard !name.hasSuffix(".wide") else { return -1 }
                 throw CommandError(.badModel, "\(path): op \(name) is not a layer of this checkpoint")
             }
             guard [.conv3d, .groupNorm, .depthwise].contains(op.kind) else { return node }

@@ -38,8 +38,8 @@ struct Convert: ParsableCommand {
     @Flag(help: "Print what each method brings: none, each alone, all, and all but each.") var tryMethods = false
     @Option(
         help: """
-            Layers whose output keeps 16 bits for the convolutions that read it: all, none, or names with commas. \
-            Closer to float, twice the memory and half the speed there.
+            Layers whose output keeps 16 bits for the convolutions that read it: all, none, or names with commas \
+            (input: the network's, whose bytes are copied). Closer to float, twice the memory and half the speed there.
             """)
     var int16 = WideLayers.none
     @Option(

@@ -55,7 +55,7 @@ import Testing
             #expect((numbers as? [String: Any])?[key] != nil, "\(key)")
         }
         let inspect = try Tool.run("mkquant", ["inspect", "\(bench.scratch.path)/net.mkq"])
-        #expect(inspect.output.contains("16-bit layers:  model."))
+        #expect(inspect.output.contains("16-bit layers:  input, model."))
         // A second run must be asked for before it replaces anything.
         #expect(try bench.convert([]).status == 8)
     }
@@ -87,8 +87,8 @@ import Testing
         #expect(roomy.status == 0, "\(roomy.errors)")
         let json = try JSONSerialization.jsonObject(with: Data(roomy.output.utf8)) as? [String: Any]
         let steps = (json?["precision"] as? [String: Any])?["steps"] as? [[String: Any]]
-        // Two convolutions can have 16 bits.
-        #expect(steps?.count == 3 && steps?.allSatisfy { $0["planned_bytes"] is Int } == true)
+        // The input and two convolutions can have 16 bits.
+        #expect(steps?.count == 4 && steps?.allSatisfy { $0["planned_bytes"] is Int } == true)
         let needs = steps?.compactMap { $0["least_bytes"] as? Int } ?? []
         #expect(needs == needs.sorted())
         let plan = try Tool.run(
@@ -136,6 +136,18 @@ import Testing
         let first = FileManager.default.contents(atPath: "\(bench.scratch.path)/net.mkq")
         #expect(try bench.convert(arguments + ["--threads", "1"]).status == 0)
         #expect(first != nil && first == FileManager.default.contents(atPath: "\(bench.scratch.path)/net.mkq"))
+    }
+
+    /// Copies are no layers of the checkpoint.
+    @Test func aWidenedInputIsCompared() throws {
+        let bench = try Bench()
+        #expect(try bench.convert(["--int16", "all"]).status == 0)
+        let model = "\(bench.scratch.path)/net.mkq"
+        let compare = try Tool.run(
+            "mkquant",
+            ["compare", bench.checkpoint, "--config", bench.config, "--model", model, bench.volume, "--json"])
+        let found = try JSONSerialization.jsonObject(with: Data(compare.output.utf8)) as? [String: Any]
+        #expect((found?["layers"] as? [Any])?.count == 3, "\(compare.errors)")
     }
 
     @Test func sixteenBitsTwiceIsAContradiction() throws {

@@ -119,7 +119,7 @@ import Testing
 
     private static let calibrationSize = Size3(depth: 4, height: 20, width: 36)
 
-    private static func sample(_ size: Size3, seed: UInt64 = 3) -> FloatTensor {
+    static func sample(_ size: Size3, seed: UInt64 = 3) -> FloatTensor {
         var g = SplitMix64(seed)
         // Smooth along the rows, so that neighbours have something in common.
         var last: Float = 0.5
@@ -131,11 +131,16 @@ import Testing
             })
     }
 
-    private static func converted(_ graph: FloatGraph, _ sample: FloatTensor) throws -> (LoweredModel, Comparison) {
-        var converter = Converter(graph: graph, options: Converter.Options(), report: { _, _ in })
+    static func converted(
+        _ graph: FloatGraph, _ sample: FloatTensor, wide: WideLayers = .none
+    ) throws -> (LoweredModel, Comparison) {
+        var options = Converter.Options()
+        options.wide = wide
+        var converter = Converter(graph: graph, options: options, report: { _, _ in })
         converter.calibrate(sample, volume: 1, of: 1)
         let config = try ModelConfig(json: Array(LoweringTests.config.utf8), path: "test", fallbackName: "test")
-        let metadata = try Metadata.builder(config: config, classes: 3, inputChannels: 1, provenance: [])
+        let metadata = try Metadata.builder(
+            config: config, classes: 3, inputChannels: graph.inputChannels, provenance: [])
         let model = try converter.convert(
             inputCoding: .input(config.normalization), metadata: metadata, samples: [sample])
         return (model, try converter.compare(model, sample))
@@ -149,7 +154,7 @@ import Testing
         #expect(comparison.agreement > 0.9)
     }
 
-    private static func labels(
+    static func labels(
         _ file: ModelFile, _ volume: Extent, mode: ExecutionMode, tile: Extent? = nil, threads: Int = 1,
         isa: ISA = .best
     ) throws -> [UInt8] {

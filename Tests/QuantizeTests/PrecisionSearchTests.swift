@@ -7,8 +7,8 @@ import Testing
 /// The search on a made-up network whose layers have known costs and needs.
 @Suite struct PrecisionSearchTests {
     /// Loss of Dice of each layer in 8 bits, and bytes that 16 bits add.
-    static let costs = ["a": 0.04, "b": 0.001, "c": 0.02]
-    static let bytes = ["a": 500, "b": 10, "c": 50]
+    static let costs = ["a": 0.04, "b": 0.001, "c": 0.02, "input": 0.0005]
+    static let bytes = ["a": 500, "b": 10, "c": 50, "input": 20]
 
     private static func names(_ wide: WideLayers) -> Set<String> {
         if case .layers(let names) = wide { names } else { [] }
@@ -35,14 +35,14 @@ import Testing
 
     @Test func diceAloneTakesTheDearestFirst() throws {
         let result = try search(.init(maxDiceDrop: 0.03, memory: nil))
-        #expect(result.sensitivities.map(\.layer) == ["a", "c", "b"])
+        #expect(result.sensitivities.map(\.layer) == ["a", "c", "b", "input"])
         #expect(result.wide == .layers(["a"]) && result.isReached && result.steps.count == 2)
     }
 
     @Test func memoryAloneTakesTheBestThatFits() throws {
         let result = try search(.init(maxDiceDrop: nil, memory: 1070))
         #expect(result.wide == .layers(["b", "c"]) && result.isReached)
-        #expect(result.steps.map(\.layer) == [nil, "a", "c", "b"])
+        #expect(result.steps.map(\.layer) == [nil, "a", "c", "b", "input"])
         #expect(result.steps[1].fidelity == nil && result.steps[1].need.bytes == nil)
         #expect(result.chosen == 3 && result.steps[3].need.bytes == 1060)
     }
