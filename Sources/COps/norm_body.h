@@ -37,10 +37,14 @@ void MK_APPLY(const mk_affine *channels, int32_t real, const uint8_t *low, const
         q[c] = mkv_affine(a.multiplier, a.offset, a.shift);
     }
     const mkv_mask last = mkv_mask_for(width % MKV_LANES), all = mkv_mask_for(MKV_LANES);
+    // The rows that a chain of ops comes back for, after other blocks: too far away for the processor to foresee.
+    const ptrdiff_t ahead = height * pitch;
     for (int32_t y = 0; y < height; y++, low += pitch, output += output_pitch) {
         for (int32_t x = 0; x < width; x += MKV_LANES) {
             const mkv_mask mask = width - x < MKV_LANES ? last : all;
             const ptrdiff_t at = (ptrdiff_t)x * 4;
+            __builtin_prefetch(low + at + ahead, 0, 2);
+            if (high) __builtin_prefetch(high + at + ahead, 0, 2);
             mkv_acc words = mkv_load_masked(low + at, mask);
             mkv_acc y0 = mkv_requantize(mkv_shift15(mkv_low16(words)), q[0]);
             mkv_acc y1 = mkv_requantize(mkv_shift15(mkv_high16(words)), q[1]);

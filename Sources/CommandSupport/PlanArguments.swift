@@ -9,11 +9,11 @@ extension SegmentationPlan.Storage: ExpressibleByArgument {}
 public enum KANTables: String, ExpressibleByArgument, CaseIterable {
     case auto, on, off
 
-    public var use: SplineUse {
+    public var use: Fusion {
         switch self {
         case .auto: .tablesWhereFaster
         case .on: .tables
-        case .off: .fused
+        case .off: .rows
         }
     }
 }

@@ -90,6 +90,7 @@ public struct PlanText {
         case .scratch(let op): "\(file.string(file.op(op).name)) scratch"
         case .chunk(let index, _): "\(file.string(file.tensor(index).name)) chunk"
         case .spline(let op): "\(file.string(file.op(op).name)) splines"
+        case .rows(let index): "\(file.string(file.tensor(index).name)) rows"
         case .backward(let op): "\(file.string(file.op(op).name)) kept"
         case .volume: "stored volume"
         case .inputRows: "input rows"

@@ -11,6 +11,8 @@ import Glibc
         guard let base = unsafe mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
             unsafe base != MAP_FAILED
         else { return nil }
+        // Fewer pages, fewer misses of the translation cache: blocks of a tensor lie megabytes apart. A hint; some systems have none.
+        _ = unsafe madvise(base, size, MADV_HUGEPAGE)
         unsafe bytes = UnsafeMutableRawBufferPointer(start: base, count: size)
     }
 

@@ -11,8 +11,10 @@ public struct PlannedBuffer: Equatable, Sendable {
         case backward(Int)
         /// Zero-point row of a convolution, sums of a normalization or states of a scan, by op index.
         case scratch(Int)
-        /// Of a Kolmogorov-Arnold layer, by op index of its convolution: tables, filled when a session opens, or rows of its basis.
+        /// Tables of a Kolmogorov-Arnold layer, by op index of its convolution: filled when a session opens.
         case spline(Int)
+        /// Rows of a tensor between two ops of a chain, of each thread.
+        case rows(Int)
         /// The whole tensor between two segments of a network with statistics over the volume.
         case volume
         /// Rows of one input plane, as the source delivers them.

@@ -57,11 +57,12 @@ extension RunPlan {
     public func workingSet(_ file: ModelFile, op index: Int) -> Int {
         guard mode != .lines, streamedBlock(index) == nil, index < file.opCount else { return arenaBytes }
         let op = file.op(index)
+        let chain = chain(index)
+        func bytes(_ tensor: Int) -> Int { (rowLayout(tensor, chain, file) ?? layouts[tensor]).byteCount }
         if spline(conv: index) >= 0 {
             let layer = splines[spline(conv: index)]
-            return (layer.tables?.byteCount ?? 0) + layouts[layer.input].byteCount + layouts[Int(op.output)].byteCount
+            return layer.tables.byteCount + bytes(layer.input) + bytes(Int(op.output))
         }
-        let inputs = (0..<Int(op.operandCount)).reduce(0) { $0 + layouts[file.operand(op, $1)].byteCount }
-        return inputs + layouts[Int(op.output)].byteCount
+        return (0..<Int(op.operandCount)).reduce(bytes(Int(op.output))) { $0 + bytes(file.operand(op, $1)) }
     }
 }

@@ -67,14 +67,7 @@ extension Session {
 
     private func perform(_ job: RowJob, _ rows: Range<Int>, _ thread: Int) {
         switch job {
-        case .op(let index) where steps[index].takesSums: runRowsWithSums(index, rows, thread)
-        case .op(let index):
-            let step = steps[index]
-            timed(index, thread, voxels: rows.count * step.outputLayout.extent.width) {
-                unsafe runRows(step, rows, thread, output: arena + step.output) {
-                    unsafe UnsafeRawPointer(arena + step.inputs[$0])
-                }
-            }
+        case .op(let index): runChain(index, rows, thread)
         case .scan(let index):
             let step = steps[index]
             let tokens = 0..<step.outputLayout.extent.voxels
@@ -90,11 +83,7 @@ extension Session {
             let rows = (first + rows.lowerBound)..<(first + rows.upperBound)
             timed(index, thread) { unsafe addSums(step, rows, thread, input: arena + step.inputs[0]) }
         case .normRows(let index, let first):
-            let step = steps[index]
-            let rows = (first + rows.lowerBound)..<(first + rows.upperBound)
-            timed(index, thread, voxels: rows.count * step.outputLayout.extent.width) {
-                unsafe applyNorm(step, rows, input: arena + step.inputs[0], output: arena + step.output)
-            }
+            runChain(index, (first + rows.lowerBound)..<(first + rows.upperBound), thread)
         case .labels(let z, let first, let count, let columns): labelRows(z, first, count, columns, rows, thread)
         case .windowScores(let strip, let origin):
             unsafe forEachScoreRow(rows, thread) { row, scores, layout in

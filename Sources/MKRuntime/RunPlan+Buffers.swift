@@ -16,6 +16,7 @@ extension RunPlan {
         let streaming: BlockStreaming?
         let blocks: [TokenBlock]
         let splines: [SplineLayer]
+        let chains: [RowChain]
         let probabilities: Bool
 
         func buffers() -> [PlannedBuffer] {
@@ -41,7 +42,10 @@ extension RunPlan {
                     PlannedBuffer(
                         use: .scoreRows, bytes: BufferPlanner.aligned(row) * threads, first: step, last: step))
             }
-            result += splines.map { splineBuffer($0, last: max(last, tail)) }
+            // Tables stay as long as the session.
+            result += splines.map {
+                PlannedBuffer(use: .spline($0.conv), bytes: $0.tables.byteCount, first: 0, last: max(last, tail))
+            }
             if mode == .windows {
                 let rows = strips.map { $0.rows.count }.max() ?? 0
                 // One more plane for the sums of the weights.
@@ -65,18 +69,6 @@ extension RunPlan {
             case .lines: lines!.tiles.map { $0.box.area }.max() ?? 0
             case .windows: (strips.map { $0.rows.count }.max() ?? 0) * volume.width
             }
-        }
-
-        /// Tables stay as long as the session.
-        private func splineBuffer(_ layer: SplineLayer, last: Int) -> PlannedBuffer {
-            if let tables = layer.tables {
-                return PlannedBuffer(use: .spline(layer.conv), bytes: tables.byteCount, first: 0, last: last)
-            }
-            let block = blocks.first { $0.ops.contains(layer.conv) }
-            let full = block.map { $0.layout(layouts[layer.skipped], streaming!) } ?? layouts[layer.skipped]
-            let rows = BufferPlanner.aligned(SplineLayer.rows(full).byteCount)
-            return PlannedBuffer(
-                use: .spline(layer.conv), bytes: rows * threads, first: layer.conv, last: layer.conv)
         }
 
         // MARK: Slice by slice
@@ -124,11 +116,19 @@ extension RunPlan {
         // MARK: Layer by layer
 
         private func tensorBuffers() -> [PlannedBuffer] {
-            let inPlace = RunPlan.inPlaceTargets(file, layouts)
+            let inPlace = RunPlan.inPlaceTargets(file, layouts, chains)
             let lives = lifetimes(inPlace)
             var result: [PlannedBuffer] = []
             for tensor in 0..<file.tensorCount where inPlace[tensor] == nil {
                 guard file.tensor(tensor).storage != .labels, let life = lives[tensor] else { continue }
+                if let layout = rowLayout(tensor) {
+                    let bytes = BufferPlanner.aligned(layout.byteCount)
+                    result.append(
+                        PlannedBuffer(
+                            use: .rows(tensor), bytes: layout.heldRows < layout.extent.rows ? bytes * threads : bytes,
+                            first: life.lowerBound, last: life.upperBound))
+                    continue
+                }
                 if let streaming, let block = blocks.first(where: { $0.isInner(tensor, file) }) {
                     // Ops of a block run in their order in every chunk, so that lives within the block hold.
                     result.append(
@@ -147,15 +147,15 @@ extension RunPlan {
             result += blocks.flatMap(blockBuffers)
             for index in 0..<file.opCount {
                 let op = file.op(index)
-                let block = blocks.first { $0.ops.contains(index) }
-                let full = layouts[file.operand(op, 0)]
-                let input = block.map { $0.layout(full, streaming!) } ?? full
+                let block = TokenBlock.of(index, blocks)
+                let input = TokenBlock.layout(layouts[file.operand(op, 0)], op: index, blocks, streaming)
                 let bytes = RunPlan.scratchBytes(file, op, input: input, threads: threads)
                 guard bytes > 0 else { continue }
                 // The states of a streamed scan live as long as its block; sums are taken while the op before writes.
                 let first = index > 0 && RunPlan.takesSums(file, index - 1, blocks) ? index - 1 : index
                 let steps =
-                    block.map { $0.ops.lowerBound...($0.ops.upperBound - 1) } ?? min(first, tail)...min(index, tail)
+                    block.map { $0.ops.lowerBound...($0.ops.upperBound - 1) }
+                    ?? min(span(first).lowerBound, tail)...min(span(index).upperBound, tail)
                 result.append(
                     PlannedBuffer(use: .scratch(index), bytes: bytes, first: steps.lowerBound, last: steps.upperBound))
             }
@@ -178,8 +178,8 @@ extension RunPlan {
             var result = [block.input, block.output].map { tensor in
                 let bytes = block.layout(layouts[tensor], streaming).byteCount
                 return PlannedBuffer(
-                    use: .chunk(tensor, block: first), bytes: bytes, first: tensor == block.input ? first : last,
-                    last: last)
+                    use: .chunk(tensor, block: first), bytes: bytes,
+                    first: tensor == block.input ? first : span(last).lowerBound, last: last)
             }
             for op in block.backward {
                 let full = layouts[Int(file.op(op).output)]
@@ -191,6 +191,24 @@ extension RunPlan {
                         first: first, last: last))
             }
             return result
+        }
+
+        /// Ops that run at the same time as op `index`, rows of one after rows of the other.
+        private func span(_ index: Int) -> ClosedRange<Int> {
+            for chain in chains where chain.ops.contains(index) {
+                return chain.ops.lowerBound...(chain.ops.upperBound - 1)
+            }
+            return index...index
+        }
+
+        /// Of a tensor between two ops of a chain.
+        private func rowLayout(_ tensor: Int) -> TensorLayout? {
+            for chain in chains {
+                for (op, layout) in zip(chain.ops, chain.layouts) where Int(file.op(op).output) == tensor {
+                    return layout
+                }
+            }
+            return nil
         }
 
         /// For every tensor, the steps during which its buffer holds data, for itself or for those that reuse it; nil
@@ -205,14 +223,16 @@ extension RunPlan {
                     var input = file.operand(op, i)
                     for layer in splines where layer.conv == index { input = layer.input }
                     let owner = inPlace[input] ?? input
-                    last[owner] = max(last[owner], min(index, tail))
+                    // What lies between ops of a chain is read before their next rows.
+                    let end = rowLayout(owner) == nil ? span(index).upperBound : index
+                    last[owner] = max(last[owner], min(end, tail))
                 }
                 // The score tensor of a fused head exists row by row only.
                 let isFused = index >= tail && tail < file.opCount - 1
                 let isLeftOut = splines.contains { $0.basis == index }
                 guard index < max(tail, 1) + 1, !isFused, !isLeftOut else { continue }
                 let owner = inPlace[Int(op.output)] ?? Int(op.output)
-                first[owner] = min(first[owner], index)
+                first[owner] = min(first[owner], rowLayout(owner) == nil ? span(index).lowerBound : index)
                 last[owner] = max(last[owner], index)
             }
             return first.indices.map { first[$0] <= last[$0] ? first[$0]...last[$0] : nil }
@@ -222,7 +242,7 @@ extension RunPlan {
     /// Whether the op's rows are added to the sums of a normalization as they are written, while they are in the cache: that of the
     /// next op, which reads them. (In `lines` that happens slice by slice anyway.)
     static func takesSums(_ file: ModelFile, _ index: Int, _ blocks: [TokenBlock]) -> Bool {
-        guard index + 1 < file.opCount, file.op(index).kind == .conv3d, file.op(index + 1).kind == .groupNorm else {
+        guard index + 1 < file.opCount, file.op(index).kind != .scan, file.op(index + 1).kind == .groupNorm else {
             return false
         }
         for block in blocks where block.ops.contains(index) || block.ops.contains(index + 1) { return false }
@@ -249,13 +269,15 @@ extension RunPlan {
     }
 
     /// By output tensor of a look-up or a normalization: the tensor whose buffer it reuses, where that is not read again.
-    static func inPlaceTargets(_ file: ModelFile, _ layouts: [TensorLayout]) -> [Int?] {
+    static func inPlaceTargets(_ file: ModelFile, _ layouts: [TensorLayout], _ chains: [RowChain]) -> [Int?] {
         var result = [Int?](repeating: nil, count: file.tensorCount)
         // A block of tokens, which starts wherever it can, wants a buffer of its own to read.
         let hasScan = (0..<file.opCount).contains { file.op($0).kind == .scan }
         for index in 0..<file.opCount {
             let op = file.op(index)
             guard op.kind == .lookup || op.kind == .groupNorm && !hasScan else { continue }
+            // In a chain what is read or what is written is no tensor, or the rows after these are still to be read.
+            guard !chains.contains(where: { $0.ops.contains(index) }) else { continue }
             let input = file.operand(op, 0)
             guard layouts[input] == layouts[Int(op.output)], lastUse(of: input, file) == index else { continue }
             result[Int(op.output)] = result[input] ?? input

@@ -49,6 +49,7 @@ public struct RunPlan: Sendable {
     public let streaming: BlockStreaming?
     let blocks: [TokenBlock]
     let splines: [SplineLayer]
+    let chains: [RowChain]
     /// Class probabilities come out beside the labels.
     public let probabilities: Bool
     /// Index of the first op of the tail that runs row by row: [pointwise convolution, argmax] or [argmax].
@@ -63,11 +64,12 @@ public struct RunPlan: Sendable {
     ///   - tile: see the property; nil for no cut.
     ///   - probabilities: of the classes, beside the labels.
     ///   - streaming: of state-space blocks; an observer needs nil.
-    ///   - splines: Kolmogorov-Arnold layers; an observer needs `separate`.
+    ///   - fusion: an observer of every op needs `none`.
+    ///   - chainBytes: that the ops of a chain may write at a time.
     public init(
         file: ModelFile, volume: Extent, mode: ExecutionMode, threads: Int, materializeScores: Bool = false,
         tile: Extent? = nil, streaming: BlockStreaming? = nil, probabilities: Bool = false,
-        splines: SplineUse = .separate
+        fusion: Fusion = .none, chainBytes: Int = RunPlan.chainBytes
     ) throws(RuntimeError) {
         try Self.checkSize(file, volume)
         self.mode = mode
@@ -98,11 +100,19 @@ public struct RunPlan: Sendable {
         self.probabilities = probabilities
         self.streaming = mode == .lines ? nil : streaming
         blocks = self.streaming == nil ? [] : TokenBlock.find(file, tail: tail)
-        self.splines = SplineLayer.find(file, layouts, mode == .lines ? .separate : splines, tail: tail)
+        let fusion = mode == .lines ? .none : fusion
+        splines = SplineLayer.find(file, layouts, fusion, tail: tail)
+        let (layouts, blocks) = (self.layouts, self.blocks)
+        chains =
+            fusion == .none
+            ? []
+            : RowChain.find(file, splines, blocks, tail: tail, bytes: chainBytes) {
+                TokenBlock.layout(layouts[Int(file.op($0).output)], op: $0, blocks, streaming)
+            }
         let shapes = Shapes(
             file: file, mode: mode, threads: threads, volume: volume, extent: extent, layouts: layouts, tail: tail,
-            strips: strips, lines: lines, streaming: self.streaming, blocks: blocks, splines: self.splines,
-            probabilities: probabilities)
+            strips: strips, lines: lines, streaming: self.streaming, blocks: blocks, splines: splines,
+            chains: chains, probabilities: probabilities)
         var buffers = shapes.buffers()
         arenaBytes = BufferPlanner.place(&buffers)
         lowerBoundBytes = BufferPlanner.lowerBound(buffers)
@@ -121,10 +131,7 @@ public struct RunPlan: Sendable {
     public var tileCount: Int { lines?.tiles.count ?? (mode == .tiles ? windowCount : max(1, strips.count)) }
 
     /// The streamed block that op `index` belongs to.
-    func streamedBlock(_ index: Int) -> TokenBlock? {
-        for block in blocks where block.ops.contains(index) { return block }
-        return nil
-    }
+    func streamedBlock(_ index: Int) -> TokenBlock? { TokenBlock.of(index, blocks) }
 
     func offset(of use: PlannedBuffer.Use) -> Int {
         for buffer in buffers where buffer.use == use { return buffer.offset }

@@ -46,19 +46,16 @@ extension Session {
         _ block: PlannedBlock, _ op: Int, _ place: (own: Range<Int>, held: Range<Int>), _ tokens: Int,
         _ parallel: some WorkPool
     ) {
-        guard !plan.isLeftOut(op) else { return }
+        guard !plan.isLeftOut(op), !steps[op].follows else { return }
         let step = steps[op]
         switch step.op.kind {
         case .scan:
             let own = (place.own.lowerBound - place.held.lowerBound)..<(place.own.upperBound - place.held.lowerBound)
-            share(.chunkScan(op, tokens: own), rows: file.scan(step.op).groups, parallel)
-        case .tokenConv:
-            if place.held.upperBound == tokens { clearAfter(step, place.held.count) }
-            share(.op(op), rows: rows(place), parallel)
-        default:
-            fillPaddingRow(step)
-            share(.op(op), rows: rows(place), parallel)
+            return share(.chunkScan(op, tokens: own), rows: file.scan(step.op).groups, parallel)
+        case .tokenConv where place.held.upperBound == tokens: clearAfter(step, place.held.count)
+        default: break
         }
+        runChain(op, rows: rows(place), parallel)
     }
 
     private func rows(_ place: (own: Range<Int>, held: Range<Int>)) -> Int {

@@ -44,24 +44,6 @@ extension Session {
         unsafe sums(step).initialize(repeating: NormSums(), count: file.norm(step.op).channels * plan.threads)
     }
 
-    /// Runs rows of a convolution, some at a time, and adds them to the sums of the normalization after it.
-    func runRowsWithSums(_ index: Int, _ rows: Range<Int>, _ thread: Int) {
-        let step = steps[index]
-        let layout = step.outputLayout
-        let few = max(1, (1 << 17) / (layout.blocks * layout.rowPitch))
-        for first in stride(from: rows.lowerBound, to: rows.upperBound, by: few) {
-            let part = first..<min(first + few, rows.upperBound)
-            timed(index, thread, voxels: part.count * layout.extent.width) {
-                unsafe runRows(step, part, thread, output: arena + step.output) {
-                    unsafe UnsafeRawPointer(arena + step.inputs[$0])
-                }
-            }
-            timed(index + 1, thread) {
-                unsafe addSums(steps[index + 1], part, thread, input: arena + step.output)
-            }
-        }
-    }
-
     /// Adds rows of the input to the sums of a thread.
     func addSums(_ step: Step, _ rows: Range<Int>, _ thread: Int, input: UnsafeRawPointer) {
         guard hasBlockOps else { return }

@@ -15,7 +15,6 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
     let arena: UnsafeMutableRawPointer
     let steps: [Step]
     let lineSteps: [LineStep]
-    let splines: [SplineStep]
     let softmax: Softmax
     /// By first op.
     let blocks: [PlannedBlock]
@@ -34,8 +33,13 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         var scratch: Int?
         /// The next op is a normalization whose sums this one adds up (`RunPlan.takesSums`).
         var takesSums = false
-        /// Index in `splines` of the layer that this convolution stands for, or -1.
+        /// Index in the plan's `splines` of the layer that this convolution stands for, or -1.
         var spline = -1
+        /// The last op that runs with this one, by turns, and how many rows at a time.
+        var chainEnd = 0
+        var rowsAtATime = 0
+        /// Another op of the chain begins it.
+        var follows = false
     }
 
     /// - Parameter arena: at least `plan.arenaBytes` bytes aligned to 64; the caller keeps it alive.
@@ -52,7 +56,6 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         unsafe self.arena = base
         steps = Self.resolve(file, plan)
         lineSteps = LineStep.resolve(file, plan)
-        splines = Self.resolveSplines(plan)
         softmax = Self.softmax(file, plan.scoreTensor)
         unsafe Self.buildTables(file, plan, base)
         blocks = plan.streaming.map { streaming in plan.blocks.map { PlannedBlock($0, streaming, plan) } } ?? []
@@ -65,31 +68,41 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
 
     private static func resolve(_ file: ModelFile, _ plan: RunPlan) -> [Step] {
         guard plan.lines == nil else { return [] }
-        let inPlace = RunPlan.inPlaceTargets(file, plan.layouts)
-        func offset(_ tensor: Int, in block: TokenBlock?) -> Int {
+        let inPlace = RunPlan.inPlaceTargets(file, plan.layouts, plan.chains)
+        return (0..<file.opCount).map { resolve($0, file, plan, inPlace) }
+    }
+
+    private static func resolve(_ index: Int, _ file: ModelFile, _ plan: RunPlan, _ inPlace: [Int?]) -> Step {
+        let op = file.op(index)
+        let chain = plan.chain(index)
+        func offset(_ tensor: Int) -> Int {
+            if plan.rowLayout(tensor, chain, file) != nil { return plan.offset(of: .rows(tensor)) }
             let owner = inPlace[tensor] ?? tensor
-            let use = block.map { PlannedBuffer.Use.chunk(owner, block: $0.ops.lowerBound) } ?? .tensor(owner)
+            let use =
+                plan.streamedBlock(index).map { PlannedBuffer.Use.chunk(owner, block: $0.ops.lowerBound) }
+                ?? .tensor(owner)
             for buffer in plan.buffers where buffer.use == use { return buffer.offset }
             return -1  // labels, or scores that exist row by row
         }
-        return (0..<file.opCount).map { index in
-            let op = file.op(index)
-            let block = plan.streamedBlock(index)
-            func layout(_ tensor: Int) -> TensorLayout {
-                block.map { $0.layout(plan.layouts[tensor], plan.streaming!) } ?? plan.layouts[tensor]
-            }
-            let conv = op.kind == .conv3d ? file.conv3D(op) : nil
-            let layer = plan.spline(conv: index)
-            let tensors =
-                layer >= 0 ? [plan.splines[layer].input] : (0..<Int(op.operandCount)).map { file.operand(op, $0) }
-            let layouts = tensors.map(layout)
-            return Step(
-                op: op, conv: conv, concat: op.kind == .concat ? Concat(channels: layouts.map { $0.channels }) : nil,
-                inputs: tensors.map { offset($0, in: block) }, inputLayouts: layouts,
-                output: offset(Int(op.output), in: block), outputLayout: layout(Int(op.output)),
-                scratch: plan.scratchOffset(index), takesSums: RunPlan.takesSums(file, index, plan.blocks),
-                spline: layer)
+        func layout(_ tensor: Int) -> TensorLayout {
+            plan.rowLayout(tensor, chain, file)
+                ?? TokenBlock.layout(plan.layouts[tensor], op: index, plan.blocks, plan.streaming)
         }
+        let conv = op.kind == .conv3d ? file.conv3D(op) : nil
+        let layer = plan.spline(conv: index)
+        let tensors =
+            layer >= 0 ? [plan.splines[layer].input] : (0..<Int(op.operandCount)).map { file.operand(op, $0) }
+        let layouts = tensors.map(layout)
+        let output = layout(Int(op.output))
+        let takesSums = RunPlan.takesSums(file, index, plan.blocks)
+        let few = RunPlan.chainBytes / (output.blocks * output.rowPitch)
+        let rows = max(1, takesSums ? few : output.extent.rows)
+        return Step(
+            op: op, conv: conv, concat: op.kind == .concat ? Concat(channels: layouts.map { $0.channels }) : nil,
+            inputs: tensors.map(offset), inputLayouts: layouts, output: offset(Int(op.output)), outputLayout: output,
+            scratch: layer >= 0 ? plan.offset(of: .spline(index)) : plan.scratchOffset(index), takesSums: takesSums,
+            spline: layer, chainEnd: (chain?.ops.upperBound ?? index + 1) - 1, rowsAtATime: chain?.rows ?? rows,
+            follows: chain.map { $0.ops.lowerBound < index } ?? false)
     }
 
     /// Segments a volume in memory.
@@ -242,26 +255,20 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
 
     /// Runs one op before the tail over all its rows; the first one of a streamed block stands for all of them.
     func runOp(_ index: Int, _ parallel: some WorkPool, _ observer: OpObserver?) throws(RuntimeError) {
-        guard !plan.isLeftOut(index) else { return }
+        guard !plan.isLeftOut(index), !steps[index].follows else { return }
         for block in blocks where block.block.ops.contains(index) {
             guard index == block.block.ops.lowerBound else { return }
             writeGuard(block.output, plan.layouts[block.block.output])
             try runBlock(block, parallel)
             return try checkGuards(after: index)
         }
-        let step = steps[index]
-        let layout = step.outputLayout
-        writeGuard(step.output, layout)
-        switch step.op.kind {
-        case .groupNorm: runGroupNorm(index, parallel)
-        case .scan: runScan(index, parallel)
-        default:
-            fillPaddingRow(step)
-            if step.takesSums { clearSums(steps[index + 1]) }
-            share(.op(index), rows: layout.extent.rows, parallel)
-        }
+        let last = steps[index].chainEnd
+        writeGuard(steps[last].output, steps[last].outputLayout)
+        runChain(index, rows: steps[last].outputLayout.extent.rows, parallel)
         try checkGuards(after: index)
-        if let observer = unsafe observer { unsafe observer(index, layout, arena + step.output) }
+        if let observer = unsafe observer {
+            unsafe observer(last, steps[last].outputLayout, arena + steps[last].output)
+        }
     }
 
     /// - Parameters:
@@ -278,7 +285,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         let zeroPoint = file.tensor(Int(op.output)).zeroPoint
         switch op.kind {
         case .conv3d where hasBlockOps && step.spline >= 0:
-            unsafe runSplineRows(step, rows, thread, output: output, input: input(0))
+            unsafe runSplineRows(step, rows, output: output, input: input(0))
         case .conv3d:
             unsafe step.conv!.run(
                 isa: isa, buffers: buffers(step, input: input(0), output: output), input: inputs[0], output: layout,
@@ -298,7 +305,8 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
                     outputLayout: layout, zeroPoint: zeroPoint, rows: rows)
             }
         case .argmax: preconditionFailure("argmax is the tail")
-        case .groupNorm, .scan: preconditionFailure("not an op that works row by row")
+        case .groupNorm: unsafe applyNorm(step, rows, input: input(0), output: output)
+        case .scan: preconditionFailure("not an op that works row by row")
         case .maxPool, .depthToSpace, .resize: unsafe runGridRows(step, layout, output, rows, planes, input(0))
         default: unsafe runTokenRows(step, layout, output, rows, input: input)
         }

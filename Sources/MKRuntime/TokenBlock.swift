@@ -139,6 +139,20 @@ struct TokenBlock: Sendable {
             element: full.element)
     }
 
+    /// The block that op `index` belongs to.
+    static func of(_ index: Int, _ blocks: [TokenBlock]) -> TokenBlock? {
+        for block in blocks where block.ops.contains(index) { return block }
+        return nil
+    }
+
+    /// Buffer of a tensor as op `index` sees it: whole, or of a chunk.
+    static func layout(
+        _ full: TensorLayout, op index: Int, _ blocks: [TokenBlock], _ streaming: BlockStreaming?
+    ) -> TensorLayout {
+        guard let streaming, let block = of(index, blocks) else { return full }
+        return block.layout(full, streaming)
+    }
+
     /// Tensors that exist for a chunk only, by the op that makes them; the block's input has a copy, too.
     func isInner(_ tensor: Int, _ file: ModelFile) -> Bool {
         tensor != output && ops.contains { Int(file.op($0).output) == tensor }

@@ -43,20 +43,24 @@ public struct TensorLayout: Equatable, Sendable {
     public let extent: Extent
     public let element: ElementType
     public let padX: Int
+    /// Rows that are in memory: all, or as many as a buffer holds of some that a chain of ops works on. Offsets stay those of
+    /// whole tensors, so that such a buffer is addressed from where row 0 would lie.
+    public let heldRows: Int
 
-    public init(channels: Int, extent: Extent, element: ElementType, padX: Int = 0) {
+    public init(channels: Int, extent: Extent, element: ElementType, padX: Int = 0, heldRows: Int? = nil) {
         self.channels = channels
         self.extent = extent
         self.element = element
         self.padX = padX
+        self.heldRows = heldRows ?? extent.rows
     }
 
     public var blocks: Int { (channels + element.channelsPerBlock - 1) / element.channelsPerBlock }
     /// Bytes from one row to the next.
     public var rowPitch: Int { (extent.width + padX) * 4 }
     /// Bytes from a voxel to the same voxel of the next block, a multiple of 64.
-    public var blockStride: Int { (padX * 4 + extent.rows * rowPitch + 63) & ~63 }
-    /// Bytes of the whole tensor, slack included.
+    public var blockStride: Int { (padX * 4 + heldRows * rowPitch + 63) & ~63 }
+    /// Bytes of all rows that are in memory, slack included.
     public var byteCount: Int { blocks * blockStride + Self.slack }
 
     /// Byte offset of the voxel (z, y, x = 0) of `block`.

@@ -17,16 +17,16 @@ public struct PlanSearch {
     /// Where codes and labels may wait.
     private let storages: [SegmentationPlan.Storage]
     private let probabilities: Bool
-    private let splines: SplineUse
+    private let fusion: Fusion
 
     /// - Parameters:
     ///   - storage: nil for memory where it fits, else disk.
-    ///   - splines: `tablesWhereFaster` have no tables where memory is short.
+    ///   - fusion: `tablesWhereFaster` have no tables where memory is short.
     public init(
         model: MappedModel, headers: [NIfTIHeader], threads: Int, storage: SegmentationPlan.Storage? = nil,
-        probabilities: Bool = false, splines: SplineUse = .tablesWhereFaster
+        probabilities: Bool = false, fusion: Fusion = .tablesWhereFaster
     ) {
-        self.splines = splines
+        self.fusion = fusion
         self.probabilities = probabilities
         storages = storage.map { [$0] } ?? [.memory, .disk]
         self.model = model
@@ -87,10 +87,10 @@ public struct PlanSearch {
         for tile in tiles {
             for streaming in streamings(mode) {
                 for storage in storages {
-                    for splines in splines == .tablesWhereFaster ? [.tablesWhereFaster, .fused] : [splines] {
+                    for fusion in fusion == .tablesWhereFaster ? [.tablesWhereFaster, .rows] : [fusion] {
                         let plan = try SegmentationPlan(
                             model: model, headers: headers, mode: mode, threads: threads, tile: tile, storage: storage,
-                            streaming: streaming, probabilities: probabilities, splines: splines)
+                            streaming: streaming, probabilities: probabilities, fusion: fusion)
                         result.append(plan)
                         // Where no layer would be faster, there is nothing to leave out.
                         if plan.run.tableLayerCount == 0 { break }

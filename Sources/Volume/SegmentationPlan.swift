@@ -38,13 +38,13 @@ public struct SegmentationPlan: Sendable {
     public init(
         model: MappedModel, headers: [NIfTIHeader], mode: ExecutionMode, threads: Int, tile: Extent? = nil,
         storage: Storage = .memory, streaming: BlockStreaming? = nil, probabilities: Bool = false,
-        splines: SplineUse = .fused
+        fusion: Fusion = .rows
     ) throws {
         let file = model.file
         grid = try ModelGrid(headers[0], file)
         run = try RunPlan(
             file: file, volume: grid.extent, mode: mode, threads: threads, tile: tile,
-            streaming: streaming, probabilities: probabilities, splines: splines)
+            streaming: streaming, probabilities: probabilities, fusion: fusion)
         self.storage = storage
         readsSlices = storage == .disk && !grid.grid.interpolates
         labelBytes = Argmax(classes: file.classCount).labelBytes

@@ -19,7 +19,7 @@ public struct SpeedTrial {
             ? Extent(depth: Int(record.patch.2), height: Int(record.patch.1), width: Int(record.patch.0))
             : Extent(depth: 64, height: 64, width: 64)
         let channels = Int(file.tensor(Int(record.inputTensor)).channels)
-        guard let plan = try? RunPlan(file: file, volume: extent, mode: .whole, threads: pool.threads, splines: .fused),
+        guard let plan = try? RunPlan(file: file, volume: extent, mode: .whole, threads: pool.threads, fusion: .rows),
             let arena = Arena(byteCount: plan.arenaBytes),
             let session = try? unsafe Session(file: file, plan: plan, arena: arena.bytes, isa: isa)
         else { return nil }

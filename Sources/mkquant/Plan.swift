@@ -42,7 +42,7 @@ struct Plan: ParsableCommand {
         let channels = max(1, mapped.file.count(.channelNames))
         let search = PlanSearch(
             model: mapped, headers: [NIfTIHeader](repeating: header, count: channels), threads: threads,
-            splines: kanTables.use)
+            fusion: kanTables.use)
         var estimate: ((SegmentationPlan) -> Double)?
         if !noTime, let trial = SpeedTrial(mapped, isa: try ISA.selected(), pool: ThreadPool(threads: threads)) {
             estimate = { trial.seconds($0) }

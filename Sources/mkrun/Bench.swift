@@ -54,7 +54,7 @@ struct Bench: ParsableCommand {
         let channels = max(1, mapped.file.count(.channelNames))
         let search = PlanSearch(
             model: mapped, headers: [NIfTIHeader](repeating: header, count: channels), threads: threads,
-            splines: kanTables.use)
+            fusion: kanTables.use)
         let plan: SegmentationPlan
         do {
             plan = try search.choose(mode, limit: memory?.bytes, tile: tile?.extent)

@@ -71,7 +71,7 @@ struct Segment: ParsableCommand {
         Terminal.warn(try GridCheck.check(headers, affineMatters: true))
         let search = PlanSearch(
             model: mapped, headers: headers, threads: threads, storage: storage,
-            probabilities: probabilities != nil, splines: kanTables.use)
+            probabilities: probabilities != nil, fusion: kanTables.use)
         let trial = dryRun ? SpeedTrial(mapped, isa: isa, pool: ThreadPool(threads: threads)) : nil
         let estimate: ((SegmentationPlan) -> Double)? = trial.map { trial in { trial.seconds($0) } }
         if dryRun { print(PlanText.modes(search, estimate: estimate) + "\n") }

@@ -13,13 +13,13 @@ import Testing
     /// A word of every tensor that exists whole in both runs, by op.
     private func checksums(
         _ file: ModelFile, _ streaming: BlockStreaming?, isa: ISA, threads: Int = 1,
-        splines: SplineUse = .separate
+        fusion: Fusion = .none, chainBytes: Int = 1 << 16
     ) throws -> [Int: UInt64] {
         let volume = Extent(cube: 32)
         let plan = try RunPlan(
             file: file, volume: volume, mode: .whole, threads: threads, materializeScores: true, streaming: streaming,
-            splines: splines)
-        #expect((plan.tableLayerCount > 0) == (splines == .tables))
+            fusion: fusion, chainBytes: chainBytes)
+        #expect((plan.tableLayerCount > 0) == (fusion == .tables))
         let arena = UnsafeMutableRawBufferPointer.allocate(byteCount: plan.arenaBytes, alignment: 64)
         defer { arena.deallocate() }
         // What was there before must not matter.
@@ -100,24 +100,28 @@ import Testing
         }
     }
 
-    /// Kolmogorov-Arnold layers as one op, by rows or by tables: everything but the basis, which is left out, as with two ops.
-    @Test(arguments: [SplineUse.fused, .tables]) func splineLayersAsOneOpGiveTheSameBits(_ use: SplineUse) throws {
+    /// Chains of ops some rows at a time, and Kolmogorov-Arnold layers by tables: every tensor that still exists is the same.
+    @Test(arguments: [Fusion.rows, .tables]) func chainsGiveTheSameBits(_ fusion: Fusion) throws {
         let memory = TestModels.Memory(try KMambaIntegerTests.tinyModel().bytes)
         let file = try memory.file()
-        let bases = (0..<file.opCount).filter { file.op($0).kind == .kanBasis }
-        #expect(!bases.isEmpty)
         let expected = try checksums(file, nil, isa: .portable)
-        for isa in ISA.allCases where isa.isSupported {
-            let found = try checksums(file, nil, isa: isa, threads: 2, splines: use)
-            #expect(Set(expected.keys).subtracting(found.keys) == Set(bases), "\(isa)")
-            for (op, hash) in found { #expect(hash == expected[op], "op \(op), \(isa)") }
+        // One row at a time, a number of rows that divides nothing, all rows.
+        for bytes in [1, 100_000, 1 << 30] {
+            for isa in ISA.allCases where isa.isSupported {
+                let found = try checksums(file, nil, isa: isa, threads: 2, fusion: fusion, chainBytes: bytes)
+                for (op, hash) in found { #expect(hash == expected[op], "op \(op), \(isa), \(bytes)") }
+                let inner = Set(expected.keys).subtracting(found.keys).map { file.op($0).kind }
+                for kind in [OpRecord.Kind.kanBasis, .groupNorm, .layerNorm, .addWide] {
+                    #expect(inner.contains(kind), "none of \(kind) begins or continues a chain")
+                }
+            }
         }
         let streaming = BlockStreaming(chunk: 61, keepsBackwardOutput: false)
-        for (op, hash) in try checksums(file, streaming, isa: .best, splines: use) {
+        for (op, hash) in try checksums(file, streaming, isa: .best, fusion: fusion, chainBytes: 4096) {
             #expect(hash == expected[op], "op \(op) beside chunks")
         }
         // Too few voxels in layers this deep for tables to be fetched for.
-        _ = try checksums(file, nil, isa: .best, splines: .tablesWhereFaster)
+        _ = try checksums(file, nil, isa: .best, fusion: .tablesWhereFaster)
     }
 
     /// The tensors of a block shrink to a chunk, plan R keeps less than plan M, and the arena never grows.

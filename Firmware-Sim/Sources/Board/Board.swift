@@ -69,7 +69,7 @@ struct Board {
 
     private func whole() throws(RuntimeError) -> Status {
         let plan = try RunPlan(
-            file: file, volume: options.size, mode: .whole, threads: 1, materializeScores: true, splines: .fused)
+            file: file, volume: options.size, mode: .whole, threads: 1, materializeScores: true, fusion: .rows)
         let voxels = options.size.voxels
         let memory = try unsafe arena(plan.arenaBytes, besides: voxels)
         let session = try unsafe Session(file: file, plan: plan, arena: memory, isa: ISA.best)
@@ -100,7 +100,7 @@ struct Board {
         let extent = Extent(
             depth: options.size.depth - origin, height: options.size.height, width: options.size.width)
         let mode: ExecutionMode = RunPlan.isGlobal(file) ? .whole : .lines
-        let plan = try RunPlan(file: file, volume: extent, mode: mode, threads: 1, splines: .fused)
+        let plan = try RunPlan(file: file, volume: extent, mode: mode, threads: 1, fusion: .rows)
         let slice = Receiver.sliceBytes(options.size, channels)
         let memory = try unsafe arena(plan.arenaBytes, besides: 2 * slice)
         let session = try unsafe Session(file: file, plan: plan, arena: memory, isa: ISA.best)

@@ -83,7 +83,7 @@ struct Lite {
         // Scores exist as a whole only where a mode keeps them.
         let plan = try RunPlan(
             file: file, volume: image.extent, mode: mode, threads: 1, materializeScores: mode == .whole,
-            splines: .fused)
+            fusion: .rows)
         let count = image.extent.voxels * (file.classCount > 256 ? 2 : 1)
         guard let arena = unsafe mkp_reserve(plan.arenaBytes), let labels = unsafe mkp_reserve(count) else {
             throw RuntimeError(.arenaTooSmall, need: plan.arenaBytes)
