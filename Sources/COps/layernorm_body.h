@@ -1,5 +1,5 @@
 // The generic bodies of layer normalization (Sources/Ops/LayerNorm), up to 64 voxels of a row at a time: sums over the
-// channels, then (in Swift, a square root per voxel) the scale of each voxel, then the map. Voxels lie in the lanes.
+// channels, then the scale of each voxel, then the map. Voxels lie in the lanes.
 
 // Words of a vector of voxels in i16 block `block`; the upper half is dropped where the channel does not exist.
 MK_INLINE mkv_acc layer_words(const uint8_t *input, ptrdiff_t stride, int32_t block, int32_t channels, mkv_mask mask) {
@@ -31,6 +31,43 @@ void MK_ISA(mk_layer_stats)(const mk_layer_norm *norm, const uint8_t *input, ptr
         }
         mkv_store64(norm->variances + x, squares[0], squares[1]);
     }
+}
+
+// floor(2^61 / floor(sqrt(v))) for v in 2^60 ..< 2^62, by products of 32-bit words alone and without branches, so that the compiler
+// can turn a loop of it into vectors.
+//
+// y = 2^61 / sqrt(v) comes from a parabola (within 2.5 %) and three steps of Newton, exact but for what they cut off, some units of
+// 2^31. Both results are exact all the same: what is missing from v and from 2^61 says how far off a candidate is, to
+// one unit, and the last comparisons are those of the definition.
+MK_INLINE int64_t layer_reciprocal(uint64_t v) {
+#define PRODUCT(a, b) ((uint64_t)(uint32_t)(a) * (uint32_t)(b))
+#define SIGNED(a, b) ((int64_t)(int32_t)(a) * (int32_t)(b))
+    const uint64_t x = v >> 30;
+    uint64_t y = 2867810033u - (PRODUCT(x, 3527677412u - (PRODUCT(x, 1759423925u) >> 32)) >> 32);
+    for (int i = 0; i < 3; i++) y = PRODUCT(y, (3ull << 30) - (PRODUCT(PRODUCT(y, y) >> 31, x) >> 31)) >> 31;
+    const int64_t square = (int64_t)v, one = 1ll << 61, half = (int64_t)(y >> 1);
+    int64_t root = (int64_t)(PRODUCT(v >> 31, y) >> 30);
+    root += SIGNED((square - (int64_t)PRODUCT(root, root)) >> 8, half) >> 53;
+    root -= square < (int64_t)PRODUCT(root, root);
+    root += square - (int64_t)PRODUCT(root, root) > 2 * root;
+    int64_t result = (int64_t)y + (SIGNED((one - (int64_t)PRODUCT(y, root)) >> 8, half) >> 52);
+    result -= one < (int64_t)PRODUCT(result, root);
+    result += one - (int64_t)PRODUCT(result, root) >= root;
+    return result;
+#undef PRODUCT
+#undef SIGNED
+}
+
+// Of 64 voxels, whether they exist or not: the negated reciprocals, which the map wants, and the shifts.
+void MK_ISA(mk_layer_roots)(const mk_layer_norm *norm, int32_t width) {
+    uint64_t scaled[64] = { 0 };
+    for (int32_t i = 0; i < width; i++) {
+        const uint64_t v = (uint64_t)norm->variances[i];
+        const int32_t up = (__builtin_clzll(v) - 2) & ~1;
+        scaled[i] = v << up;
+        norm->shifts[i] = 45 - up / 2;
+    }
+    for (int32_t i = 0; i < 64; i++) norm->reciprocals[i] = (int32_t)-layer_reciprocal(scaled[i]);
 }
 
 // What the map needs to know of a vector of voxels, for even and odd lanes.

@@ -32,7 +32,7 @@ extension Session {
         let buffer = unsafe (arena + plan.offset(of: .inputRows)).assumingMemoryBound(to: UInt8.self)
         for block in 0..<layout.blocks {
             let lanes = min(4, layout.channels - block * 4)
-            for y in 0..<height where !isCovered || (lanes > 1 && lanes < 4) {
+            for y in 0..<height where !isCovered {
                 let target = unsafe base + layout.rowOffset(block: block, z: slot, y: y)
                 unsafe target.initializeMemory(as: UInt8.self, repeating: zeroPoint, count: width * 4)
             }
@@ -40,16 +40,16 @@ extension Session {
                 guard unsafe source.read(channel: block * 4 + lane, z: z, rows: rows, into: buffer) else {
                     throw RuntimeError(.transferFailed)
                 }
+                // Whole words, which the compiler makes vectors of. The bytes of absent channels have no meaning.
+                let shift = UInt32(8 * lane)
                 for y in rows {
                     let row = unsafe buffer + ((y - rows.lowerBound) * volume.width + x0)
-                    let target = unsafe (base + layout.rowOffset(block: block, z: slot, y: y - y0))
-                        .assumingMemoryBound(to: UInt8.self)
-                    if lanes == 1 {
-                        // Whole words: the bytes of absent channels have no meaning.
-                        let words = unsafe UnsafeMutableRawPointer(target).assumingMemoryBound(to: UInt32.self)
+                    let words = unsafe (base + layout.rowOffset(block: block, z: slot, y: y - y0))
+                        .assumingMemoryBound(to: UInt32.self)
+                    if lane == 0 {
                         for x in columns { unsafe words[x] = UInt32(row[x]) }
                     } else {
-                        for x in columns { unsafe target[x * 4 + lane] = row[x] }
+                        for x in columns { unsafe words[x] |= UInt32(row[x]) &<< shift }
                     }
                 }
             }

@@ -31,7 +31,7 @@ extension Session {
     }
 
     private var slab: UnsafeMutablePointer<Int32> {
-        unsafe (arena + plan.offset(of: .scoreSlab)).assumingMemoryBound(to: Int32.self)
+        unsafe (arena + slabOffset).assumingMemoryBound(to: Int32.self)
     }
 
     private func runWindow(

@@ -18,6 +18,9 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
     let softmax: Softmax
     /// By first op.
     let blocks: [PlannedBlock]
+    /// Of buffers that every row of scores asks for.
+    let slabOffset: Int
+    let scoreRowsOffset: Int
     /// Set to learn where the time goes.
     public var clock: OpClock?
 
@@ -57,6 +60,8 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         steps = Self.resolve(file, plan)
         lineSteps = LineStep.resolve(file, plan)
         softmax = Self.softmax(file, plan.scoreTensor)
+        slabOffset = plan.mode == .windows ? plan.offset(of: .scoreSlab) : 0
+        scoreRowsOffset = plan.tail < file.opCount - 1 ? plan.offset(of: .scoreRows) : 0
         unsafe Self.buildTables(file, plan, base)
         blocks = plan.streaming.map { streaming in plan.blocks.map { PlannedBlock($0, streaming, plan) } } ?? []
     }
@@ -334,7 +339,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
             return
         }
         let layout = RunPlan.scoreRow(file, plan.layouts)
-        let scores = unsafe arena + (plan.offset(of: .scoreRows) + thread * BufferPlanner.aligned(layout.byteCount))
+        let scores = unsafe arena + (scoreRowsOffset + thread * BufferPlanner.aligned(layout.byteCount))
         let buffers = unsafe buffers(step, input: input, output: scores)
         for row in rows {
             timed(plan.tail, thread, voxels: full.extent.width) {

@@ -20,23 +20,23 @@ struct SplineLayer: Sendable {
         var result: [SplineLayer] = []
         guard hasBlockOps, hasEdgeTables, fusion == .tables || fusion == .tablesWhereFaster else { return result }
         for index in 0..<max(0, tail - 1) {
-            guard let layer = SplineLayer(file, index) else { continue }
-            let isFaster =
-                layer.tables.tableBytes <= Self.tableBytes
-                && layouts[layer.input].extent.voxels >= Self.fewestVoxels
-            if fusion == .tables || isFaster { result.append(layer) }
+            if let layer = SplineLayer(file, index, layouts, fusion) { result.append(layer) }
         }
         return result
     }
 
-    /// The layer that op `index` begins, where its tables have 16 bits.
-    private init?(_ file: ModelFile, _ index: Int) {
+    /// The layer that op `index` begins, where it is to run by tables and these have 16 bits.
+    private init?(_ file: ModelFile, _ index: Int, _ layouts: [TensorLayout], _ fusion: Fusion) {
         let (basis, conv) = (file.op(index), file.op(index + 1))
         guard basis.kind == .kanBasis, conv.kind == .conv3d, file.operand(conv, 0) == Int(basis.output),
             RunPlan.lastUse(of: Int(basis.output), file) == index + 1, file.conv3D(conv).isPointwise
         else { return nil }
         let tables = KANEdges(basis: file.kanBasis(basis), conv: file.conv3D(conv))
-        guard unsafe tables.fits(table: file.table(basis), weights: file.weights(conv)) else { return nil }
+        let isFaster =
+            tables.tableBytes <= Self.tableBytes && layouts[Int(basis.output)].extent.voxels >= Self.fewestVoxels
+        // Every plan that is tried asks, and this takes a while.
+        guard fusion == .tables || isFaster, unsafe tables.fits(table: file.table(basis), weights: file.weights(conv))
+        else { return nil }
         self.basis = index
         self.tables = tables
         input = file.operand(basis, 0)

@@ -154,4 +154,42 @@ import Testing
             #expect(sums[1] == NormSums(count: count, sum: count * 32767, squares: count * 32767 * 32767), "\(isa)")
         }
     }
+
+    /// The scale of a voxel by every instruction set: any size of variance, and around squares, where a root that is off by one
+    /// shows.
+    @Test func rootsAreThoseOfTheDefinition() {
+        var random = SplitMix64(11)
+        var variances: [Int64] = [1, 2, 3, 4, (1 << 60) - 1, 1 << 60, (1 << 61) - 1, 1 << 61, (1 << 62) - 1]
+        for bits in 0..<62 {
+            let top = UInt64(1) << UInt64(bits)
+            for _ in 0..<300 { variances.append(Int64(top | random.next() & (top - 1))) }
+        }
+        for _ in 0..<20000 {
+            let root = Int64(random.next() & 0x3FFF_FFFF) + 1 << 30
+            variances += [root * root - 1, root * root, root * root + 1, root * root + 2 * root]
+        }
+        for isa in ISA.allCases where isa.isSupported && isa != .portable {
+            for first in stride(from: 0, to: variances.count, by: 61) {
+                let some = Array(variances[first..<min(first + 61, variances.count)])
+                let (expected, found) = (Self.roots(.portable, some), Self.roots(isa, some))
+                #expect(found == expected, "\(isa), variances \(some)")
+            }
+        }
+    }
+
+    private static func roots(_ isa: ISA, _ variances: [Int64]) -> [Int32] {
+        var variances = variances + [Int64](repeating: 0, count: 64 - variances.count)
+        let count = variances.firstIndex(of: 0)!
+        var words = [Int32](repeating: 0, count: 192)
+        variances.withUnsafeMutableBufferPointer { variances in
+            words.withUnsafeMutableBufferPointer { words in
+                let base = words.baseAddress!
+                var kernel = mk_layer_norm(
+                    constants: nil, epsilon: 1, channels: 1, zero_point: 0, sums: base, variances: variances.baseAddress!,
+                    reciprocals: base + 64, shifts: base + 128)
+                LayerNorm.roots(isa, &kernel, count)
+            }
+        }
+        return Array(words[64..<(64 + count)]) + words[128..<(128 + count)]
+    }
 }

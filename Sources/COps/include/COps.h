@@ -163,6 +163,11 @@ typedef void mk_layer_stats_kernel(const mk_layer_norm *norm, const uint8_t *inp
 mk_layer_stats_kernel mk_layer_stats_avx2;
 mk_layer_stats_kernel mk_layer_stats_avx512vnni;
 mk_layer_stats_kernel mk_layer_stats_neon;
+// variances -> negated reciprocals and shifts (LayerNorm.reciprocalRoot); width is at most 64.
+typedef void mk_layer_roots_kernel(const mk_layer_norm *norm, int32_t width);
+mk_layer_roots_kernel mk_layer_roots_avx2;
+mk_layer_roots_kernel mk_layer_roots_avx512vnni;
+mk_layer_roots_kernel mk_layer_roots_neon;
 typedef void mk_layer_apply_kernel(const mk_layer_norm *norm, const uint8_t *input, ptrdiff_t input_stride, uint8_t *output,
                                    ptrdiff_t output_stride, int32_t width);
 mk_layer_apply_kernel mk_layer_apply_avx2;

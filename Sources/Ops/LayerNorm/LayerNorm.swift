@@ -80,16 +80,16 @@ public struct LayerNorm: Equatable, Sendable {
         #if arch(x86_64)
             case .avx2:
                 unsafe mk_layer_stats_avx2(&kernel, from, fromStride, Int32(count))
-                unsafe Self.roots(kernel, count)
+                unsafe Self.roots(isa, &kernel, count)
                 unsafe mk_layer_apply_avx2(&kernel, from, fromStride, to, toStride, Int32(count))
             case .avx512vnni:
                 unsafe mk_layer_stats_avx512vnni(&kernel, from, fromStride, Int32(count))
-                unsafe Self.roots(kernel, count)
+                unsafe Self.roots(isa, &kernel, count)
                 unsafe mk_layer_apply_avx512vnni(&kernel, from, fromStride, to, toStride, Int32(count))
         #elseif arch(arm64)
             case .neon:
                 unsafe mk_layer_stats_neon(&kernel, from, fromStride, Int32(count))
-                unsafe Self.roots(kernel, count)
+                unsafe Self.roots(isa, &kernel, count)
                 unsafe mk_layer_apply_neon(&kernel, from, fromStride, to, toStride, Int32(count))
         #endif
         default:
@@ -97,11 +97,21 @@ public struct LayerNorm: Equatable, Sendable {
         }
     }
 
-    private static func roots(_ kernel: mk_layer_norm, _ count: Int) {
-        for i in 0..<count {
-            let (reciprocal, shift) = unsafe reciprocalRoot(UInt64(bitPattern: kernel.variances[i]))
-            unsafe kernel.reciprocals[i] = Int32(-reciprocal)
-            unsafe kernel.shifts[i] = Int32(shift)
+    /// Negated reciprocals and shifts of the variances.
+    static func roots(_ isa: ISA, _ kernel: inout mk_layer_norm, _ count: Int) {
+        switch isa.vectors {
+        #if arch(x86_64)
+            case .avx2: unsafe mk_layer_roots_avx2(&kernel, Int32(count))
+            case .avx512vnni: unsafe mk_layer_roots_avx512vnni(&kernel, Int32(count))
+        #elseif arch(arm64)
+            case .neon: unsafe mk_layer_roots_neon(&kernel, Int32(count))
+        #endif
+        default:
+            for i in 0..<count {
+                let (reciprocal, shift) = unsafe reciprocalRoot(UInt64(bitPattern: kernel.variances[i]))
+                unsafe kernel.reciprocals[i] = Int32(-reciprocal)
+                unsafe kernel.shifts[i] = Int32(shift)
+            }
         }
     }
 
