@@ -151,8 +151,13 @@ public struct LabelReturn: Sendable {
                     for column in columns { target[first + column.index] = plane[from + column.offset] }
                     continue
                 }
-                let (to, source) = (first + start.index, from + start.offset)
-                for x in 0..<columns.count { target[to + x] = plane[source + x] }
+                let source = from + start.offset
+                var part = target._mutatingExtracting((first + start.index)..<(first + start.index + columns.count))
+                unsafe part.withUnsafeMutableBytes { target in
+                    unsafe plane.extracting(source..<(source + columns.count)).withUnsafeBytes {
+                        unsafe target.copyMemory(from: $0)
+                    }
+                }
             }
         }
     }

@@ -98,7 +98,7 @@ final class LabelStore: LabelSink {
         var group = [T](repeating: 0, count: min(step, size.z) * area)
         for first in stride(from: 0, to: size.z, by: step) {
             let slices = first..<min(first + step, size.z)
-            for index in group.indices { group[index] = outside }
+            unsafe group.withUnsafeMutableBufferPointer { unsafe $0.update(repeating: outside) }
             for z in 0..<extent.depth where !isAligned || back.plane(first) == z {
                 try store.read(into: &plane, at: start + z * plane.count * MemoryLayout<T>.size)
                 var target = group.mutableSpan

@@ -6,6 +6,8 @@ public final class LabelWriter {
     private let header: NIfTIHeader
     private let values: [UInt16]
     private let isWide: Bool
+    /// Class indices are the labels.
+    private let isIdentity: Bool
     private let file: OutputFile
     private let gzip: GzipOutput?
     private var slicesWritten = 0
@@ -35,6 +37,7 @@ public final class LabelWriter {
         self.header = header
         self.values = values
         isWide = values.contains { $0 > 255 }
+        isIdentity = values.indices.allSatisfy { Int(values[$0]) == $0 }
         slice = [UInt8](repeating: 0, count: header.dims.x * header.dims.y * (isWide ? 2 : 1))
         file = try OutputFile(path: path, overwrite: overwrite, inputs: [header.path, header.dataPath])
         gzip = compresses ? try GzipOutput(file: file, content: .labels) : nil
@@ -109,6 +112,11 @@ public final class LabelWriter {
     @inline(__always)
     private func remap<T: FixedWidthInteger & BitwiseCopyable>(_ classes: Span<T>) {
         let values = values
+        if isIdentity, !isWide, T.self == UInt8.self {
+            return unsafe slice.withUnsafeMutableBytes { target in
+                unsafe classes.withUnsafeBytes { unsafe target.copyMemory(from: $0) }
+            }
+        }
         // One access to the property for the whole slice; per byte it would cost ten times the copy.
         var target = slice.mutableSpan
         for index in 0..<classes.count {

@@ -160,6 +160,18 @@ private struct TableMaker: VoxelVisitor {
         }
     }
 
+    /// A row that lies in the file as it does in the model, without a check for every voxel: the table has every key.
+    private func copyRow<T: VoxelScalar>(_ row: Span<T>, _ place: Int) {
+        precondition(place + row.count <= target.count && table.count == 1 << T.keyBits, "a row outside the codes")
+        unsafe row.withUnsafeBufferPointer { row in
+            unsafe table.withUnsafeBufferPointer { table in
+                let (from, table) = unsafe (row.baseAddress!, table.baseAddress!)
+                let to = unsafe target.baseAddress! + place
+                for x in 0..<row.count { unsafe to[x] = table[Int(truncatingIfNeeded: from[x].orderKey)] }
+            }
+        }
+    }
+
     private func copy<T: VoxelScalar>(_ voxels: [T], _ xs: Range<Int>, _ ys: Range<Int>, _ zs: Range<Int>) {
         let size = grid.modelSize
         let shift = (Int(grid.axes[0].offset), Int(grid.axes[1].offset), Int(grid.axes[2].offset))
@@ -169,6 +181,10 @@ private struct TableMaker: VoxelVisitor {
                     steps.origin + (xs.lowerBound + shift.0) * steps.x + (y + shift.1) * steps.y
                     + (z + shift.2) * steps.z
                 var place = (((z - planes.lowerBound) * size.y + y) * size.x + xs.lowerBound) * stride + lane
+                if T.keyBits <= 16, steps.x == 1, stride == 1, !xs.isEmpty {
+                    copyRow(voxels.span.extracting(source..<(source + xs.count)), place)
+                    continue
+                }
                 for _ in xs {
                     let voxel = voxels[source]
                     unsafe target[place] =

@@ -97,6 +97,7 @@ private struct KeyCounter: VoxelVisitor {
         let low = shift ?? UInt64(max(0, T.keyBits - 16))
         shift = low
         real = { T.fromKey($0).real }
+        if T.keyBits == 8 { return countBytes(voxels) }
         let isFirst = low + 16 >= UInt64(T.keyBits)
         for index in prefixes.indices {
             // Moved out and back, so that the counters are not copied.
@@ -112,6 +113,21 @@ private struct KeyCounter: VoxelVisitor {
                 }
             }
             swap(&bins, &counts[index])
+        }
+    }
+
+    /// Four counters for each byte, in turn: most of a head is air, and a counter that is raised again waits for itself.
+    private mutating func countBytes<T: VoxelScalar>(_ voxels: [T]) {
+        var bins = InlineArray<1024, UInt32>(repeating: 0)
+        var span = bins.mutableSpan
+        unsafe span.withUnsafeMutableBufferPointer { bins in
+            let bins = unsafe bins.baseAddress!
+            unsafe voxels.withUnsafeBufferPointer { voxels in
+                for index in unsafe voxels.indices {
+                    unsafe bins[(index & 3) << 8 | Int(truncatingIfNeeded: voxels[index].orderKey & 0xff)] += 1
+                }
+            }
+            for bin in 0..<1024 { unsafe counts[0][bin & 0xff] += bins[bin] }
         }
     }
 
