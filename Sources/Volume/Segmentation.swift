@@ -138,16 +138,31 @@ public struct Segmentation {
         let slices = headers[0].dims.z
         var found = classVoxels
         try labels.forEachSlice(type) { (k, slice) throws(VolumeError) in
-            // By runs: one count after the other on the same number would wait for it.
-            var (run, label) = (0, slice[0])
-            for index in 0..<slice.count where slice[index] != label {
-                found[Int(label)] += index - run
-                (run, label) = (index, slice[index])
-            }
-            found[Int(label)] += slice.count - run
+            Self.count(slice, into: &found)
             try writer.append(slice)
             _ = progress("writing", Double(k + 1) / Double(slices))
         }
         classVoxels = found
+    }
+
+    /// Counts labels by runs: one count after the other on the same number would wait for it.
+    private static func count<T: FixedWidthInteger & BitwiseCopyable>(_ labels: Span<T>, into found: inout [Int]) {
+        let inWord = 8 / MemoryLayout<T>.size
+        let ones = UInt64.max / UInt64(T.max)
+        unsafe labels.withUnsafeBufferPointer { labels in
+            var start = 0
+            while start < labels.count {
+                let label = unsafe labels[start]
+                var end = start + 1
+                // Eight bytes of the same label at a time.
+                while end + inWord <= labels.count,
+                    unsafe UnsafeRawPointer(labels.baseAddress! + end).loadUnaligned(as: UInt64.self)
+                        == UInt64(label) &* ones
+                { end += inWord }
+                while end < labels.count, unsafe labels[end] == label { end += 1 }
+                found[Int(label)] += end - start
+                start = end
+            }
+        }
     }
 }

@@ -61,27 +61,37 @@ struct VoxelReader {
         warnings.append("\(header.path): \(unusable) voxels are NaN or infinite, taken as 0")
     }
 
-    /// Reads straight into the result; the only other memory is the source's buffer.
+    /// Reads straight into the result, which nothing fills before; the only other memory is the source's buffer.
     private mutating func load<T: VoxelScalar>(_ count: Int) throws(VolumeError) -> [T] {
-        var voxels = [T](repeating: .zero, count: count)
+        var failure: VolumeError?
         var bad = 0
-        let first = position
-        try unsafe voxels.withUnsafeMutableBufferPointer { (buffer) throws(VolumeError) in
-            let step = Self.slabBytes / MemoryLayout<T>.size
-            var start = 0
-            while start < buffer.count {
-                let end = min(start + step, buffer.count)
-                let slab = unsafe UnsafeMutableBufferPointer(rebasing: buffer[start..<end])
-                try unsafe fill(UnsafeMutableRawBufferPointer(slab), width: MemoryLayout<T>.size, at: first + start)
-                for index in slab.indices where unsafe !slab[index].isUsable {
-                    unsafe slab[index] = .zero
-                    bad += 1
-                }
-                start = end
+        let voxels = unsafe [T](unsafeUninitializedCapacity: count) { buffer, initialized in
+            do throws(VolumeError) {
+                bad = try unsafe load(into: UnsafeMutableBufferPointer(rebasing: buffer[..<count]))
+                initialized = count
+            } catch {
+                failure = error
             }
         }
+        if let failure { throw failure }
         unusable += bad
         return voxels
+    }
+
+    /// - Returns: how many voxels were NaN or infinite.
+    private func load<T: VoxelScalar>(into buffer: UnsafeMutableBufferPointer<T>) throws(VolumeError) -> Int {
+        let step = Self.slabBytes / MemoryLayout<T>.size
+        var bad = 0
+        for start in stride(from: 0, to: buffer.count, by: step) {
+            let slab = unsafe UnsafeMutableBufferPointer(
+                rebasing: buffer[start..<min(start + step, buffer.count)])
+            try unsafe fill(UnsafeMutableRawBufferPointer(slab), width: MemoryLayout<T>.size, at: position + start)
+            for index in slab.indices where unsafe !slab[index].isUsable {
+                unsafe slab[index] = .zero
+                bad += 1
+            }
+        }
+        return bad
     }
 
     /// 64-bit integers: through a small buffer into 32 bits, refused where one does not fit.
