@@ -1,7 +1,8 @@
-#define _GNU_SOURCE  // for O_TMPFILE
+#define _GNU_SOURCE  // for O_TMPFILE and sched_getaffinity
 #include "CHost.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>  // says whether this is glibc
 #include <time.h>
 
@@ -24,6 +25,13 @@ int mk_open_nameless(const char *folder) {
     (void)folder;
     return -1;
 #endif
+}
+
+int mk_cores(void) {
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    if (sched_getaffinity(0, sizeof cores, &cores) != 0) return 1;
+    return CPU_COUNT(&cores);
 }
 
 uint64_t mk_nanoseconds(void) {

@@ -1,58 +1,111 @@
+import CHost
 import Glibc
 import MKRuntime
+import Synchronization
 
 /// A fixed set of threads that live as long as the pool. The calling thread takes part, so a pool of one has no other.
 ///
-/// Nothing is allocated by `forEach`: jobs are handed over through one shared slot.
+/// Nothing is allocated by `forEach`: jobs are handed over through one shared slot. Between two jobs a thread looks for the next one
+/// for a while before it sleeps, because a slice takes a millisecond and to be woken up a tenth of that; where there
+/// are more threads than cores it sleeps at once.
 @safe public final class ThreadPool: WorkPool, @unchecked Sendable {
     public let threads: Int
-    private let shared: UnsafeMutablePointer<Shared>
+    private let shared = Shared()
     private var handles: [pthread_t] = []
 
-    @unsafe private struct Shared {
-        var mutex = unsafe pthread_mutex_t()
-        var wake = pthread_cond_t()
-        var finished = pthread_cond_t()
+    @safe private final class Shared: @unchecked Sendable {
+        /// Number of the job, how many indices it has, how many were taken: in one word, so that a thread that comes late takes
+        /// nothing of the job after.
+        let slot = Atomic<UInt64>(0)
+        /// Indices of the job that are not done.
+        let pending = Atomic<Int>(0)
+        let stop = Atomic<Bool>(false)
+        /// Of the job: written before `slot`, and not before all of the job before is done.
         var body: (@convention(c) (UnsafeRawPointer, Int) -> Void)?
         var context: UnsafeRawPointer?
-        var next = 0
-        var count = 0
-        var running = 0
-        var stop = false
+        /// For sleepers.
+        let mutex: UnsafeMutablePointer<pthread_mutex_t>
+        let wake: UnsafeMutablePointer<pthread_cond_t>
+        let finished: UnsafeMutablePointer<pthread_cond_t>
+        var patience = 0
+
+        init() {
+            unsafe (mutex, wake, finished) = (.allocate(capacity: 1), .allocate(capacity: 1), .allocate(capacity: 1))
+            unsafe pthread_mutex_init(mutex, nil)
+            unsafe pthread_cond_init(wake, nil)
+            unsafe pthread_cond_init(finished, nil)
+        }
+
+        deinit {
+            unsafe pthread_cond_destroy(wake)
+            unsafe pthread_cond_destroy(finished)
+            unsafe pthread_mutex_destroy(mutex)
+            unsafe wake.deallocate()
+            unsafe finished.deallocate()
+            unsafe mutex.deallocate()
+        }
+
+        /// Looks for a while whether `isDone`, then sleeps until it is.
+        func wait(_ condition: UnsafeMutablePointer<pthread_cond_t>, until isDone: () -> Bool) {
+            for _ in 0..<patience {
+                if isDone() { return }
+                mk_relax()
+            }
+            unsafe pthread_mutex_lock(mutex)
+            while !isDone() { unsafe pthread_cond_wait(condition, mutex) }
+            unsafe pthread_mutex_unlock(mutex)
+        }
+
+        func signal(_ condition: UnsafeMutablePointer<pthread_cond_t>) {
+            unsafe pthread_mutex_lock(mutex)
+            unsafe pthread_cond_broadcast(condition)
+            unsafe pthread_mutex_unlock(mutex)
+        }
+
+        /// Does what is left of the job in the slot.
+        func takeIndices() {
+            while true {
+                let taken = slot.add(1, ordering: .acquiringAndReleasing).oldValue
+                let (index, count) = (Int(taken & 0xFFFF), Int(taken >> 16 & 0xFFFF))
+                guard index < count else { return }
+                unsafe body!(context!, index)
+                if pending.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 { unsafe signal(finished) }
+            }
+        }
+
+        func work() {
+            var seen: UInt64 = 0
+            while true {
+                unsafe wait(wake) { slot.load(ordering: .acquiring) >> 32 != seen || stop.load(ordering: .acquiring) }
+                if stop.load(ordering: .acquiring) { return }
+                seen = slot.load(ordering: .acquiring) >> 32
+                takeIndices()
+            }
+        }
     }
 
     public init(threads: Int) {
-        precondition(threads >= 1, "a pool has at least one thread")
+        precondition((1...1024).contains(threads), "a pool has at least one thread")
         self.threads = threads
-        unsafe shared = .allocate(capacity: 1)
-        unsafe shared.initialize(to: Shared())
-        unsafe pthread_mutex_init(&shared.pointee.mutex, nil)
-        unsafe pthread_cond_init(&shared.pointee.wake, nil)
-        unsafe pthread_cond_init(&shared.pointee.finished, nil)
+        shared.patience = threads <= Int(mk_cores()) ? 4000 : 0
         for _ in 1..<threads {
             var handle = pthread_t()
+            let argument = unsafe Unmanaged.passRetained(shared).toOpaque()
             let status = unsafe pthread_create(
                 &handle, nil,
                 { argument in
-                    unsafe ThreadPool.work(argument!.assumingMemoryBound(to: Shared.self))
+                    unsafe Unmanaged<Shared>.fromOpaque(argument!).takeRetainedValue().work()
                     return nil
-                }, shared)
+                }, argument)
             // With fewer threads the same work is done by those there are.
-            if status == 0 { handles.append(handle) }
+            if status == 0 { handles.append(handle) } else { unsafe Unmanaged<Shared>.fromOpaque(argument).release() }
         }
     }
 
     deinit {
-        unsafe pthread_mutex_lock(&shared.pointee.mutex)
-        unsafe shared.pointee.stop = true
-        unsafe pthread_cond_broadcast(&shared.pointee.wake)
-        unsafe pthread_mutex_unlock(&shared.pointee.mutex)
+        shared.stop.store(true, ordering: .releasing)
+        unsafe shared.signal(shared.wake)
         for handle in handles { pthread_join(handle, nil) }
-        unsafe pthread_cond_destroy(&shared.pointee.wake)
-        unsafe pthread_cond_destroy(&shared.pointee.finished)
-        unsafe pthread_mutex_destroy(&shared.pointee.mutex)
-        unsafe shared.deinitialize(count: 1)
-        unsafe shared.deallocate()
     }
 
     public func forEach(
@@ -62,45 +115,13 @@ import MKRuntime
             for index in 0..<count { unsafe body(context, index) }
             return
         }
-        unsafe pthread_mutex_lock(&shared.pointee.mutex)
-        unsafe shared.pointee.body = body
-        unsafe shared.pointee.context = context
-        unsafe shared.pointee.next = 0
-        unsafe shared.pointee.count = count
-        unsafe pthread_cond_broadcast(&shared.pointee.wake)
-        unsafe Self.takeIndices(shared)
-        while unsafe shared.pointee.running > 0 {
-            unsafe pthread_cond_wait(&shared.pointee.finished, &shared.pointee.mutex)
-        }
-        unsafe shared.pointee.body = nil
-        unsafe pthread_mutex_unlock(&shared.pointee.mutex)
-    }
-
-    private static func work(_ shared: UnsafeMutablePointer<Shared>) {
-        unsafe pthread_mutex_lock(&shared.pointee.mutex)
-        while unsafe !shared.pointee.stop {
-            if unsafe shared.pointee.body != nil, unsafe shared.pointee.next < shared.pointee.count {
-                unsafe takeIndices(shared)
-            } else {
-                unsafe pthread_cond_wait(&shared.pointee.wake, &shared.pointee.mutex)
-            }
-        }
-        unsafe pthread_mutex_unlock(&shared.pointee.mutex)
-    }
-
-    /// Called and returns with the mutex held; runs indices without it.
-    private static func takeIndices(_ shared: UnsafeMutablePointer<Shared>) {
-        while unsafe shared.pointee.next < shared.pointee.count, let body = unsafe shared.pointee.body,
-            let context = unsafe shared.pointee.context
-        {
-            let index = unsafe shared.pointee.next
-            unsafe shared.pointee.next += 1
-            unsafe shared.pointee.running += 1
-            unsafe pthread_mutex_unlock(&shared.pointee.mutex)
-            unsafe body(context, index)
-            unsafe pthread_mutex_lock(&shared.pointee.mutex)
-            unsafe shared.pointee.running -= 1
-        }
-        if unsafe shared.pointee.running == 0 { unsafe pthread_cond_broadcast(&shared.pointee.finished) }
+        precondition(count < 1 << 15, "more shares than a job can have")
+        unsafe (shared.body, shared.context) = (body, context)
+        shared.pending.store(count, ordering: .relaxed)
+        let job = (shared.slot.load(ordering: .relaxed) >> 32 + 1) & 0xFFFF_FFFF
+        shared.slot.store(job << 32 | UInt64(count) << 16, ordering: .releasing)
+        unsafe shared.signal(shared.wake)
+        shared.takeIndices()
+        unsafe shared.wait(shared.finished) { shared.pending.load(ordering: .acquiring) == 0 }
     }
 }
