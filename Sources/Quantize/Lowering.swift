@@ -92,7 +92,8 @@ struct Lowering {
             case .add where codings[node.output]!.isWide: addPlain(index, node, .addWide, feature: "add-i16")
             case .add: try addSum(index, node)
             case .multiply: try addProduct(index, node)
-            case .concat: addPlain(index, node, .concat, feature: "concat-u8")
+            case .concat:
+                addPlain(index, node, .concat, feature: codings[node.output]!.isWide ? "concat-i16" : "concat-u8")
             case .argmax: addArgmax(index, node)
             case .groupNorm(let norm):
                 let target = fused.contains(node.output) ? graph.consumers(of: node.output)[0] : index
@@ -105,7 +106,10 @@ struct Lowering {
             case .kanBasis(let basis): addBasis(index, node, basis)
             case .scan(let scan): try addScan(index, node, scan)
             case .gate: try addGate(index, node)
-            case .depthToSpace(let factor): addGrid(index, node, .depthToSpace, factor, feature: "depth-to-space")
+            case .depthToSpace(let factor):
+                addGrid(
+                    index, node, .depthToSpace, factor,
+                    feature: codings[node.output]!.isWide ? "depth-space-i16" : "depth-to-space")
             case .maxPool(let pool):
                 addGrid(
                     index, node, .maxPool, pool.factor, mode: pool.overlaps ? 1 : 0,
@@ -281,21 +285,28 @@ struct Lowering {
     private mutating func addLookup(_ index: Int, _ node: Node, _ f: Activation) {
         let input = codings[node.inputs[0]]!
         let output = codings[node.output]!
-        func code(_ x: Double) -> UInt8 {
-            UInt8(min(max((f(x) / Double(output.scale(0))).rounded() + Double(output.zeroPoint), 0), 255))
+        let codes = output.isWide ? -32768.0...32767 : 0...255
+        func code(_ x: Double) -> Int {
+            let y = (f(x) / Double(output.scale(0))).rounded() + Double(output.zeroPoint)
+            return Int(min(max(y, codes.lowerBound), codes.upperBound))
         }
         let scale = Double(input.scale(0))
+        let step = 1 << LookupWide.indexShift
+        var table = RecordBytes()
+        switch (input.isWide, output.isWide) {
+        case (true, true):
+            for i in 0...LookupWide.entries { table.append(Int16(code(scale * Double(i * step - 32768)))) }
+        case (true, false):
+            // The middle of the codes that share an entry.
+            let middle = Double(step - 1) / 2
+            for i in 0..<LookupWide.entries { table.append(UInt8(code(scale * (Double(i * step - 32768) + middle)))) }
+        default: for i in 0..<256 { table.append(UInt8(code(scale * Double(i - Int(input.zeroPoint))))) }
+        }
         var op = OpRecord()
         op.kind = input.isWide ? .lookupWide : .lookup
-        let step = 1 << LookupWide.indexShift
-        let table =
-            input.isWide
-            // The middle of the codes that share an entry.
-            ? (0..<LookupWide.tableBytes).map { code(scale * (Double($0 * step - 32768) + Double(step - 1) / 2)) }
-            : (0..<256).map { code(scale * Double($0 - Int(input.zeroPoint))) }
         addTensor(node.output, name: node.name)
-        addOp(op, node, output: node.output, table: table)
-        finish(index, input.isWide ? "lookup-i16" : "lookup-u8")
+        addOp(op, node, output: node.output, table: table.bytes, tableAlignment: output.isWide ? 2 : 1)
+        finish(index, output.isWide ? "lookup-i16-i16" : input.isWide ? "lookup-i16" : "lookup-u8")
     }
 
     private mutating func addArgmax(_ index: Int, _ node: Node) {
