@@ -1,6 +1,6 @@
 import GraphIR
 
-/// Which convolutions' outputs to keep in 16 bits: what each one costs in 8, and the list that keeps the labels, fits into
+/// Which layers' outputs to keep in 16 bits for convolutions: what each one costs in 8, and the list that keeps the labels, fits into
 /// memory, or both.
 ///
 /// A layer's cost is the loss of agreement when it alone has 8 bits. Layers are then given 16 bits from the dearest on, those

@@ -19,7 +19,7 @@ extension FloatGraph {
         let inherent = isStateSpace ? CodingGroups(self).wide : []
         let written = nodes.compactMap { node -> (layer: String, value: ValueID)? in
             let value = fused.contains(node.output) ? nodes[consumers(of: node.output)[0]].output : node.output
-            guard node.op.isConvolution || isStateSpace && (inherent.contains(value) || node.op.hasWideForm),
+            guard node.op.isConvolution || isStateSpace && (inherent.contains(value) || hasWideForm(node)),
                 !fused.contains(node.inputs[0])
             else { return nil }
             return (node.name, value)
@@ -33,6 +33,16 @@ extension FloatGraph {
 
     private func onlyConvolutionsRead(_ value: ValueID) -> Bool {
         isConvolved(value) && consumers(of: value).allSatisfy { nodes[$0].op.isConvolution }
+    }
+
+    /// Whether the op, and what it takes codes from, can write 16 bits where nothing asks for them.
+    private func hasWideForm(_ node: Node) -> Bool {
+        switch node.op {
+        case .conv3d, .groupNorm, .activation: true
+        case .concat, .depthToSpace:
+            node.inputs.allSatisfy { value in nodes.first { $0.output == value }.map(hasWideForm) ?? false }
+        default: false
+        }
     }
 
     /// What a concatenation or a rearrangement reads has the bits of what it writes.
@@ -67,12 +77,4 @@ extension FloatGraph {
 
 extension FloatOp {
     fileprivate var isConvolution: Bool { if case .conv3d = self { true } else { false } }
-
-    /// Ops besides convolutions that can write 16 bits where nothing asks for them.
-    fileprivate var hasWideForm: Bool {
-        switch self {
-        case .groupNorm, .concat, .activation: true
-        default: false
-        }
-    }
 }

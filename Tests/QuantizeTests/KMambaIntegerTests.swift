@@ -19,7 +19,9 @@ import Testing
     }
 
     /// - Parameter change: of the float network.
-    private static func tiny(_ name: String, change: (FloatGraph) -> FloatGraph = { $0 }) throws -> Tiny {
+    private static func tiny(
+        _ name: String, wide: WideLayers = .none, change: (FloatGraph) -> FloatGraph = { $0 }
+    ) throws -> Tiny {
         let folder = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .appending(path: "Goldens/\(name)")
         let checkpoint = try Checkpoint.read(path: folder.appending(path: "model.safetensors").path)
@@ -28,7 +30,7 @@ import Testing
         let io = try Checkpoint.read(path: folder.appending(path: "io.safetensors").path)
         let input = FloatTensor(channels: 2, size: try #require(sizes[name]), values: try #require(io["input"]).values)
         var options = Converter.Options()
-        options.threads = 2
+        (options.threads, options.wide) = (2, wide)
         var converter = Converter(graph: change(network.graph), options: options) { _, _ in }
         converter.calibrate(input, volume: 1, of: 1)
         let metadata = try Metadata.builder(
@@ -38,7 +40,9 @@ import Testing
     }
 
     /// The converted network of Goldens/kmamba-tiny, or of a variant.
-    static func tinyModel(_ name: String = "kmamba-tiny") throws -> LoweredModel { try tiny(name).model }
+    static func tinyModel(_ name: String = "kmamba-tiny", wide: WideLayers = .none) throws -> LoweredModel {
+        try tiny(name, wide: wide).model
+    }
 
     @Test(arguments: sizes.keys.sorted()) func integerScoresFollowTheFloatNetwork(_ name: String) throws {
         let tiny = try Self.tiny(name)
@@ -51,6 +55,31 @@ import Testing
         for layer in comparison.layers {
             #expect(layer.sqnr > 8, "\(layer.name): \(layer.sqnr) dB, \(layer.floatLow) … \(layer.floatHigh)")
         }
+    }
+
+    /// Every kind of layer that convolutions read can hand them 16 bits, and the scores come closer to float for it.
+    @Test(arguments: sizes.keys.sorted()) func sixteenBitsBringScoresCloser(_ name: String) throws {
+        let (narrow, wide) = try (Self.tiny(name), Self.tiny(name, wide: .all))
+        let names = wide.converter.graph.convolvedValues().map(\.layer)
+        // Batch normalizations are part of convolutions, or write bytes alone.
+        let hasNorms = name != "kmamba-tiny-batch"
+        for layer in ["input", "stages.0.gsc.sum", "dec.0.res.leaky relu", "full.cat"]
+            + (hasNorms ? ["stages.0.gsc.norm1", "dec.0.cat"] : [])
+        {
+            #expect(names.contains(layer), "\(names)")
+        }
+        let network = try IntegerNetwork(wide.model.bytes, threads: 1)
+        for kind in [.lookupWide, .concat, .depthToSpace, .conv3d] + (hasNorms ? [.groupNorm] : []) as [OpRecord.Kind] {
+            #expect(
+                (0..<network.file.opCount).contains { index in
+                    let op = network.file.op(index)
+                    return op.kind == kind && network.file.tensor(Int(op.output)).storage == .i16
+                }, "\(kind)")
+        }
+        func noise(_ tiny: Tiny) throws -> Double { try tiny.converter.compare(tiny.model, tiny.input).layers.last!.sqnr }
+        let (before, after) = try (noise(narrow), noise(wide))
+        print("\(name): scores \(before) dB, with 16 bits \(after) dB")
+        #expect(after > before + 3)
     }
 
     /// Larger weights before the scans, so that accumulators decide how fine the codes of the step, of b and of c can be, and other
