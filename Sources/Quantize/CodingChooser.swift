@@ -170,7 +170,9 @@ struct CodingChooser {
         default:
             if let only = graph.consumers(of: node.output).first, graph.nodes[only].isShuffle {
                 let count = graph.channels[graph.nodes[only].output]
-                high = high.indices.map { c in stride(from: c % count, to: high.count, by: count).map { high[$0] }.max()! }
+                high = high.indices.map { c in
+                    stride(from: c % count, to: high.count, by: count).map { high[$0] }.max()!
+                }
             }
             return .wide(high: high)
         }

@@ -117,7 +117,8 @@ extension Lowering {
     mutating func addScan(_ index: Int, _ node: Node, _ scan: SelectiveScan) throws(QuantizeError) {
         let constants = ScanConstants(
             scan: scan, x: codings[node.inputs[0]]!, step: codings[node.inputs[1]]!,
-            matrices: codings[node.inputs[2]]!, output: codings[node.output]!, peaks: scanPeaks[index]!, layer: node.name)
+            matrices: codings[node.inputs[2]]!, output: codings[node.output]!, peaks: scanPeaks[index]!,
+            layer: node.name)
         let table = try constants.bytes(channels: graph.channels[node.output])
         addTensor(node.output, name: node.name)
         var op = OpRecord()

@@ -76,7 +76,9 @@ import Testing
                     return op.kind == kind && network.file.tensor(Int(op.output)).storage == .i16
                 }, "\(kind)")
         }
-        func noise(_ tiny: Tiny) throws -> Double { try tiny.converter.compare(tiny.model, tiny.input).layers.last!.sqnr }
+        func noise(_ tiny: Tiny) throws -> Double {
+            try tiny.converter.compare(tiny.model, tiny.input).layers.last!.sqnr
+        }
         let (before, after) = try (noise(narrow), noise(wide))
         print("\(name): scores \(before) dB, with 16 bits \(after) dB")
         #expect(after > before + 3)

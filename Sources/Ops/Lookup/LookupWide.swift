@@ -26,7 +26,8 @@ public struct LookupWide: Sendable {
         guard outputLayout.element == .u8 else {
             let table = unsafe UnsafeRawPointer(table).assumingMemoryBound(to: Int16.self)
             return unsafe run(
-                isa: isa, table: table, input: input, inputLayout: inputLayout, output: output, outputLayout: outputLayout,
+                isa: isa, table: table, input: input, inputLayout: inputLayout, output: output,
+                outputLayout: outputLayout,
                 rows: rows)
         }
         for row in rows {
