@@ -142,12 +142,16 @@ public struct PrecisionSearch {
 
     private func wideShare(_ layers: Set<String>) -> Double {
         let values = Set(graph.convolvedValues().filter { layers.contains($0.layer) }.map(\.value))
-        var (wide, all) = (0, 0)
+        let sizes = graph.relativeSizes()
+        var (wide, all) = (0.0, 0.0)
         for node in graph.nodes {
             guard case .conv3d(let conv) = node.op else { continue }
-            all += conv.multiplyAddsPerVoxel
-            if values.contains(node.inputs[0]) { wide += conv.multiplyAddsPerVoxel }
+            let coarseness = sizes[node.output].coarseness
+            let voxels = 1 / Double(1 << (coarseness.depth + coarseness.height + coarseness.width))
+            let work = voxels * Double(conv.multiplyAddsPerVoxel)
+            all += work
+            if values.contains(node.inputs[0]) { wide += work }
         }
-        return Double(wide) / Double(max(1, all))
+        return all > 0 ? wide / all : 0
     }
 }
