@@ -31,6 +31,27 @@ void MK_ISA(mk_lookup_wide)(const uint8_t *table, const uint8_t *low, const uint
         mkv_store_masked(output + at, mkv_and(mkv_or(first, mkv_sll32(second, 16)), bytes), mask);
     }
 }
+
+// A word holds an entry and the next one, weighted by how far the code is between them. `code`: 16 bits, not signed.
+MK_INLINE mkv_acc lookup_line(const int16_t *table, mkv_acc code) {
+    const mkv_acc past = mkv_and(code, mkv_broadcast(15));
+    const mkv_acc weights = mkv_or(mkv_sub32(mkv_broadcast(16), past), mkv_sll32(past, 16));
+    const mkv_acc sum = mkv_madd16(mkv_gather_halves(table, mkv_srl32(code, 4)), weights);
+    return mkv_sra32(mkv_add32(sum, mkv_broadcast(8)), 4);
+}
+
+void MK_ISA(mk_lookup_fine)(const int16_t *table, const uint8_t *input, uint8_t *output, int32_t width, uint32_t kept) {
+    const mkv_acc sign = mkv_broadcast((int32_t)0x80008000), halves = mkv_broadcast((int32_t)kept);
+    const mkv_acc lower = mkv_broadcast(0xFFFF);
+    for (int32_t x = 0; x < width; x += MKV_LANES) {
+        const mkv_mask mask = mask_until(x, width);
+        const ptrdiff_t at = (ptrdiff_t)x * 4;
+        const mkv_acc words = mkv_xor(mkv_load_masked(input + at, mask), sign);
+        const mkv_acc low = mkv_and(lookup_line(table, mkv_and(words, lower)), lower);
+        const mkv_acc high = mkv_sll32(lookup_line(table, mkv_srl32(words, 16)), 16);
+        mkv_store_masked(output + at, mkv_and(mkv_or(low, high), halves), mask);
+    }
+}
 #endif
 
 void MK_ISA(mk_add_wide)(const uint8_t *a, ptrdiff_t a_stride, const uint8_t *b, ptrdiff_t b_stride, uint8_t *output,

@@ -83,6 +83,7 @@ MKV mkv_acc mkv_lookup(const mkv_table *t, mkv_acc x) {
 // Tables in memory.
 #define MKV_GATHERS
 MKV mkv_acc mkv_gather(const void *table, mkv_acc index) { return _mm256_i32gather_epi32(table, index, 4); }
+MKV mkv_acc mkv_gather_halves(const void *table, mkv_acc index) { return _mm256_i32gather_epi32(table, index, 2); }
 MKV mkv_acc mkv_xor(mkv_acc a, mkv_acc b) { return _mm256_xor_si256(a, b); }
 #define mkv_srl32(x, n) _mm256_srli_epi32(x, n)
 #define mkv_sll32(x, n) _mm256_slli_epi32(x, n)

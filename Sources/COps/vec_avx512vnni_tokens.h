@@ -62,6 +62,8 @@ MKV mkv_acc mkv_lookup(const mkv_table *t, mkv_acc x) {
 // Tables in memory.
 #define MKV_GATHERS
 MKV mkv_acc mkv_gather(const void *table, mkv_acc index) { return _mm512_i32gather_epi32(index, table, 4); }
+// Words that begin at any half.
+MKV mkv_acc mkv_gather_halves(const void *table, mkv_acc index) { return _mm512_i32gather_epi32(index, table, 2); }
 MKV mkv_acc mkv_xor(mkv_acc a, mkv_acc b) { return _mm512_xor_si512(a, b); }
 #define mkv_srl32(x, n) _mm512_srli_epi32(x, n)
 #define mkv_sll32(x, n) _mm512_slli_epi32(x, n)

@@ -247,7 +247,8 @@ struct OpValidator {
 
     private func concat() throws(ModelFileError) {
         try require((2...64).contains(op.operandCount), .badGraph, "operandCount", Int(clamping: op.operandCount), 64)
-        try requireOperands(Int(clamping: op.operandCount), storage: .u8)
+        try require(output.storage != .labels, .badShape, "output storage", 3, 1)
+        try requireOperands(Int(clamping: op.operandCount), storage: output.storage)
         var channels = 0
         for i in 0..<Int(clamping: op.operandCount) {
             channels += Int(input(i).channels)
@@ -256,7 +257,8 @@ struct OpValidator {
                 input(i).zeroPoint == output.zeroPoint, .badShape, "zeroPoint", Int(input(i).zeroPoint),
                 Int(output.zeroPoint))
         }
-        try require(output.storage == .u8, .badShape, "output storage", Int(output.storage.rawValue), 1)
+        try require(
+            output.storage == .u8 || output.zeroPoint == 0, .badShape, "zeroPoint", Int(output.zeroPoint), 0)
         try require(Int(output.channels) == channels, .badShape, "channels", Int(output.channels), channels)
     }
 

@@ -45,8 +45,9 @@ extension OpValidator {
     }
 
     func depthToSpace() throws(ModelFileError) {
-        try requireOperands(1, storage: .u8)
-        try requireStorage(.u8)
+        try requireOperands(1, storage: nil)
+        try require(output.storage != .labels, .badShape, "output storage", 3, 1)
+        try requireStorage(input(0).storage)
         let channels = Int(output.channels)
         try require(channels % 4 == 0, .badShape, "channels", channels, 4)
         let expected = op.factor.voxels * channels
@@ -113,9 +114,11 @@ extension OpValidator {
 
     func lookupWide() throws(ModelFileError) {
         try requireOperands(1, storage: .i16)
-        try requireStorage(.u8)
+        try require(output.storage != .labels, .badShape, "output storage", 3, 1)
+        try requireStorage(output.storage)
         try requireSameShape(input(0))
-        try requireTable(LookupWide.tableBytes, alignment: 1)
+        let element = output.element ?? .u8
+        try requireTable(LookupWide.tableBytes(element), alignment: element == .u8 ? 1 : 2)
     }
 
     func tokenConv() throws(ModelFileError) {

@@ -6,8 +6,10 @@ struct CodingChooser {
     let calibration: Calibration
     let rule: RangeRule
     private let groups: CodingGroups
-    /// 16-bit values between convolutions.
+    /// 16-bit values that convolutions read as they are.
     private let requested: Set<ValueID>
+    /// Those of them that would else have bytes.
+    private let widened: Set<ValueID>
     private let widensInput: Bool
     /// A scale per channel wherever the layers around a value absorb it.
     private let equalizes: Bool
@@ -30,6 +32,7 @@ struct CodingChooser {
         self.calibration = calibration
         self.rule = rule
         groups = CodingGroups(graph, requested: self.requested)
+        widened = self.requested.subtracting(CodingGroups(graph).wide)
     }
 
     func choose(input: ValueCoding) -> [ValueID: ValueCoding] {
@@ -41,7 +44,7 @@ struct CodingChooser {
             let coding =
                 members.count > 1
                 ? shared(members)
-                : groups.wide.contains(value) ? wide(value) : concatenated(node, result) ?? narrow(node)
+                : groups.wide.contains(value) ? wide(node, result) : concatenated(node, result) ?? narrow(node)
             for member in members where !fused.contains(member) { result[member] = coding }
         }
         return result
@@ -91,9 +94,7 @@ struct CodingChooser {
     private func concatenated(_ node: Node, _ known: [ValueID: ValueCoding]) -> ValueCoding? {
         guard groups.isStateSpace else { return nil }
         if node.op == .concat {
-            let scales = node.inputs.flatMap { input in
-                (0..<graph.channels[input]).map { known[input]!.scale($0) }
-            }
+            let scales = scales(node.inputs, known)
             let most = scales.max()! * 127
             return ValueCoding(scales: scales, zeroPoint: 128, low: -most, high: most)
         }
@@ -122,12 +123,9 @@ struct CodingChooser {
 
     private func most(_ histogram: Histogram) -> Float { max(abs(histogram.low), abs(histogram.high)) }
 
-    private func wide(_ value: ValueID) -> ValueCoding {
-        // The next convolutions' weights absorb a scale per channel.
-        if requested.contains(value) {
-            let least = 1e-6 * most(calibration.pooled(value))
-            return .wide(high: (calibration.histograms[value] ?? []).map { max(Self.scoreHeadroom * most($0), least) })
-        }
+    private func wide(_ node: Node, _ known: [ValueID: ValueCoding]) -> ValueCoding {
+        let value = node.output
+        if widened.contains(value) { return convolved(node, known) }
         let consumers = graph.consumers(of: value).map { graph.nodes[$0].op }
         if consumers.contains(.argmax) { return .wide(high: [Self.scoreHeadroom * most(calibration.pooled(value))]) }
         // The step of a scan: 2^-11, the range of its softplus table.
@@ -146,11 +144,7 @@ struct CodingChooser {
                 high: [Float](repeating: Self.wideHeadroom * b, count: states)
                     + [Float](repeating: Self.wideHeadroom * c, count: states))
         }
-        if let factors = channelFactors(value) {
-            let histograms = calibration.histograms[value] ?? []
-            let reach = zip(histograms, factors).map { most($0) / $1 }.max() ?? 0
-            return .wide(high: factors.map { Self.scoreHeadroom * reach * $0 })
-        }
+        if let factors = channelFactors(value) { return wide(value, factors) }
         // An activation's table has 4096 entries for the range.
         if consumers.contains(where: { if case .activation = $0 { true } else { false } }) {
             return .wide(high: [Self.scoreHeadroom * most(calibration.pooled(value))])
@@ -160,6 +154,38 @@ struct CodingChooser {
             return .wide(high: (calibration.histograms[value] ?? []).map { Self.statisticsHeadroom * most($0) })
         }
         return .wide(high: [Self.statisticsHeadroom * most(calibration.pooled(value))])
+    }
+
+    /// The next convolutions' weights absorb a scale per channel, if whoever writes the value can give it one.
+    private func convolved(_ node: Node, _ known: [ValueID: ValueCoding]) -> ValueCoding {
+        let least = 1e-6 * most(calibration.pooled(node.output))
+        var high = (calibration.histograms[node.output] ?? []).map { max(Self.scoreHeadroom * most($0), least) }
+        switch node.op {
+        case .concat:
+            var coding = ValueCoding.wide(high: high)
+            coding.scales = scales(node.inputs, known)
+            return coding
+        case .activation where !isFused(node):
+            return channelFactors(node.output).map { wide(node.output, $0) } ?? .wide(high: [high.max() ?? 0])
+        default:
+            if let only = graph.consumers(of: node.output).first, graph.nodes[only].isShuffle {
+                let count = graph.channels[graph.nodes[only].output]
+                high = high.indices.map { c in
+                    stride(from: c % count, to: high.count, by: count).map { high[$0] }.max()!
+                }
+            }
+            return .wide(high: high)
+        }
+    }
+
+    /// 16 bits over the channels divided by their factors.
+    private func wide(_ value: ValueID, _ factors: [Float]) -> ValueCoding {
+        let reach = zip(calibration.histograms[value] ?? [], factors).map { most($0) / $1 }.max() ?? 0
+        return .wide(high: factors.map { Self.scoreHeadroom * reach * $0 })
+    }
+
+    private func scales(_ values: [ValueID], _ known: [ValueID: ValueCoding]) -> [Float] {
+        values.flatMap { value in (0..<graph.channels[value]).map { known[value]!.scale($0) } }
     }
 
     private func statesReading(_ value: ValueID) -> Int? {

@@ -49,6 +49,13 @@ struct LayerFit {
         return Double(Int(magnitude) * most) + 2 * abs(bias / scale) < 0x1p31 - 0x1p24
     }
 
+    /// Whether the accumulator holds weights with just this bias: 16-bit ones of a filter without a bias leave little room for one.
+    private func holds(_ codes: [Int16], _ scale: Double, _ bias: Double) -> Bool {
+        let (sum, magnitude) = codes.reduce((0, 0)) { ($0.0 + Int($1), $0.1 + Int($1.magnitude)) }
+        let code = abs((bias / scale).rounded() - Double(sum * Int(input.zeroPoint)))
+        return code < 0x1p30 && Double(magnitude * (input.isWide ? 32768 : 255)) + code < 0x1p31
+    }
+
     /// - Parameter corrects: the bias, to keep the mean of the output.
     func candidate(_ o: Int, _ codes: [Int16], _ scale: Double, bias: Double, corrects: Bool) -> Candidate {
         let products = moments.products(codes.map { Double($0) * scale })
@@ -62,8 +69,9 @@ struct LayerFit {
             return Candidate(codes: codes, scale: scale, bias: bias, error: error)
         }
         if corrects {
-            bias = moments.targetMeans[o] - mean
-            if isRectified { bias += shift(o, products, mean + bias) }
+            var corrected = moments.targetMeans[o] - mean
+            if isRectified { corrected += shift(o, products, mean + corrected) }
+            if holds(codes, scale, corrected) { bias = corrected }
         }
         var error = 0.0
         for (product, target) in zip(products, moments.targets[o]) {

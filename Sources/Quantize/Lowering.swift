@@ -92,7 +92,8 @@ struct Lowering {
             case .add where codings[node.output]!.isWide: addPlain(index, node, .addWide, feature: "add-i16")
             case .add: try addSum(index, node)
             case .multiply: try addProduct(index, node)
-            case .concat: addPlain(index, node, .concat, feature: "concat-u8")
+            case .concat:
+                addPlain(index, node, .concat, feature: codings[node.output]!.isWide ? "concat-i16" : "concat-u8")
             case .argmax: addArgmax(index, node)
             case .groupNorm(let norm):
                 let target = fused.contains(node.output) ? graph.consumers(of: node.output)[0] : index
@@ -105,7 +106,10 @@ struct Lowering {
             case .kanBasis(let basis): addBasis(index, node, basis)
             case .scan(let scan): try addScan(index, node, scan)
             case .gate: try addGate(index, node)
-            case .depthToSpace(let factor): addGrid(index, node, .depthToSpace, factor, feature: "depth-to-space")
+            case .depthToSpace(let factor):
+                addGrid(
+                    index, node, .depthToSpace, factor,
+                    feature: codings[node.output]!.isWide ? "depth-space-i16" : "depth-to-space")
             case .maxPool(let pool):
                 addGrid(
                     index, node, .maxPool, pool.factor, mode: pool.overlaps ? 1 : 0,
@@ -235,78 +239,6 @@ struct Lowering {
         return ConvolutionParts(weights: kernelOrder(tuned.weights.codes, shape), channels: channels)
     }
 
-    /// Requantization factors must stay under a quarter (docs/arithmetic.md): where an output step would be finer than
-    /// four accumulator steps, it carries next to no information and is made coarser, with those that share its scale. That
-    /// makes the accumulator steps of its readers coarser in turn, so it goes on until nothing changes.
-    private mutating func coarsenScales() {
-        let fused = graph.valuesInsideFusedActivations
-        for _ in 0..<graph.nodes.count {
-            var isChanged = false
-            for (index, node) in graph.nodes.enumerated() {
-                guard let units = accumulatorScales(node) else { continue }
-                let target = fused.contains(node.output) ? graph.consumers(of: node.output)[0] : index
-                let value = graph.nodes[target].output
-                let isSplit = target != index && byteForms[value] != nil
-                isChanged = (isSplit ? coarsenForm(value, units) : coarsen(value, units)) || isChanged
-            }
-            if !isChanged { return }
-        }
-    }
-
-    private mutating func coarsen(_ value: ValueID, _ units: [Double]) -> Bool {
-        guard let coding = codings[value] else { return false }
-        let scales = coding.coarsened(for: units).scales
-        guard scales != coding.scales else { return false }
-        codings[value]!.scales = scales
-        for member in groups.members(value) where codings[member]?.scales.count == scales.count {
-            codings[member]!.scales = scales
-        }
-        return true
-    }
-
-    /// The same of bytes that a value is made 16 bits of: its steps must be coarse for that, too.
-    private mutating func coarsenForm(_ value: ValueID, _ units: [Double]) -> Bool {
-        let form = byteForms[value]!
-        byteForms[value] = form.coarsened(for: units)
-        let widened = byteForms[value]!.scales.map { Double($0 / Self.wideFormWeight) }
-        return coarsen(value, widened) || byteForms[value] != form
-    }
-
-    /// Real value of one accumulator unit by output channel, or a little more (clipping of weights makes it smaller); nil for an
-    /// op without an accumulator.
-    private func accumulatorScales(_ node: Node) -> [Double]? {
-        switch node.op {
-        case .conv3d(let conv):
-            let input = readCoding(node.inputs[0])
-            let taps = conv.kernel.count
-            if input.isWide {
-                let scales = (0..<conv.inChannels).map { input.scale($0) }
-                return WeightQuantizer.quantizeWide(conv, inputScales: scales).accumulatorScales
-            }
-            return (0..<conv.outChannels).map { o in
-                var most = 0.0
-                for i in 0..<conv.inChannels {
-                    let first = (o * conv.inChannels + i) * taps
-                    let largest = conv.weights[first..<(first + taps)].reduce(Float(0)) { max($0, abs($1)) }
-                    most = max(most, Double(largest) * Double(input.scale(i)))
-                }
-                return most / 127
-            }
-        case .depthwise(let conv): return tapScales(node, conv.weights, taps: conv.kernel.count)
-        case .tokenConv(let conv): return tapScales(node, conv.weights, taps: conv.taps)
-        default: return nil
-        }
-    }
-
-    /// Of a convolution of each channel on its own, whose taps are coded by their largest magnitude.
-    func tapScales(_ node: Node, _ weights: [Float], taps: Int) -> [Double] {
-        let input = codings[node.inputs[0]]!
-        return (0..<(weights.count / taps)).map { c in
-            let most = weights[(c * taps)..<((c + 1) * taps)].map(abs).max() ?? 0
-            return max(Double(most) / 127, 1e-9) * Double(input.scale(c))
-        }
-    }
-
     /// - Parameters:
     ///   - row: the weights of output channel `o`.
     ///   - bias: real.
@@ -353,21 +285,28 @@ struct Lowering {
     private mutating func addLookup(_ index: Int, _ node: Node, _ f: Activation) {
         let input = codings[node.inputs[0]]!
         let output = codings[node.output]!
-        func code(_ x: Double) -> UInt8 {
-            UInt8(min(max((f(x) / Double(output.scale(0))).rounded() + Double(output.zeroPoint), 0), 255))
+        let codes = output.isWide ? -32768.0...32767 : 0...255
+        func code(_ x: Double) -> Int {
+            let y = (f(x) / Double(output.scale(0))).rounded() + Double(output.zeroPoint)
+            return Int(min(max(y, codes.lowerBound), codes.upperBound))
         }
         let scale = Double(input.scale(0))
+        let step = 1 << LookupWide.indexShift
+        var table = RecordBytes()
+        switch (input.isWide, output.isWide) {
+        case (true, true):
+            for i in 0...LookupWide.entries { table.append(Int16(code(scale * Double(i * step - 32768)))) }
+        case (true, false):
+            // The middle of the codes that share an entry.
+            let middle = Double(step - 1) / 2
+            for i in 0..<LookupWide.entries { table.append(UInt8(code(scale * (Double(i * step - 32768) + middle)))) }
+        default: for i in 0..<256 { table.append(UInt8(code(scale * Double(i - Int(input.zeroPoint))))) }
+        }
         var op = OpRecord()
         op.kind = input.isWide ? .lookupWide : .lookup
-        let step = 1 << LookupWide.indexShift
-        let table =
-            input.isWide
-            // The middle of the codes that share an entry.
-            ? (0..<LookupWide.tableBytes).map { code(scale * (Double($0 * step - 32768) + Double(step - 1) / 2)) }
-            : (0..<256).map { code(scale * Double($0 - Int(input.zeroPoint))) }
         addTensor(node.output, name: node.name)
-        addOp(op, node, output: node.output, table: table)
-        finish(index, input.isWide ? "lookup-i16" : "lookup-u8")
+        addOp(op, node, output: node.output, table: table.bytes, tableAlignment: output.isWide ? 2 : 1)
+        finish(index, output.isWide ? "lookup-i16-i16" : input.isWide ? "lookup-i16" : "lookup-u8")
     }
 
     private mutating func addArgmax(_ index: Int, _ node: Node) {

@@ -1,6 +1,6 @@
 import GraphIR
 
-/// Which convolutions' outputs to keep in 16 bits: what each one costs in 8, and the list that keeps the labels, fits into
+/// Which layers' outputs to keep in 16 bits for convolutions: what each one costs in 8, and the list that keeps the labels, fits into
 /// memory, or both.
 ///
 /// A layer's cost is the loss of agreement when it alone has 8 bits. Layers are then given 16 bits from the dearest on, those
@@ -142,12 +142,16 @@ public struct PrecisionSearch {
 
     private func wideShare(_ layers: Set<String>) -> Double {
         let values = Set(graph.convolvedValues().filter { layers.contains($0.layer) }.map(\.value))
-        var (wide, all) = (0, 0)
+        let sizes = graph.relativeSizes()
+        var (wide, all) = (0.0, 0.0)
         for node in graph.nodes {
             guard case .conv3d(let conv) = node.op else { continue }
-            all += conv.multiplyAddsPerVoxel
-            if values.contains(node.inputs[0]) { wide += conv.multiplyAddsPerVoxel }
+            let coarseness = sizes[node.output].coarseness
+            let voxels = 1 / Double(1 << (coarseness.depth + coarseness.height + coarseness.width))
+            let work = voxels * Double(conv.multiplyAddsPerVoxel)
+            all += work
+            if values.contains(node.inputs[0]) { wide += work }
         }
-        return Double(wide) / Double(max(1, all))
+        return all > 0 ? wide / all : 0
     }
 }

@@ -7,18 +7,24 @@ import Ops
 /// The integer constants of a selective scan (recipe: `Ops.Scan`) from its real ones and what calibration saw.
 struct ScanConstants {
     let scan: SelectiveScan
-    /// Codings of x, of b and c together, and of the output.
+    /// Codings of x, of the step before its softplus, of b and c together, and of the output.
     let x: ValueCoding
+    let step: ValueCoding
     let matrices: ValueCoding
     let output: ValueCoding
     /// By channel.
     let peaks: [ScanPeaks]
     let layer: String
 
-    /// Softplus of a step code in 2^-11, 27 fraction bits, at most 16.
-    static func softplusTable() -> [UInt32] {
+    /// Softplus of every 128th step code, 27 fraction bits, at most 16. Steps are 2^-11, or what the accumulator before them
+    /// allows (`Lowering.coarsenScales`).
+    func softplusTable() throws(QuantizeError) -> [UInt32] {
+        let scale = Double(step.scale(0))
+        guard scale < 0x1p-9 else {
+            throw QuantizeError(layer: layer, message: "a step of \(scale) is too coarse for the softplus table")
+        }
         let values = (0..<Scan.softplusEntries).map { i in
-            UInt32((min(softplus(Double(i * 128 - 32768) / 2048), 16) * 0x1p27).rounded())
+            UInt32((min(Self.softplus(Double(i * 128 - 32768) * scale), 16) * 0x1p27).rounded())
         }
         return values + [0, 0, 0]
     }
@@ -38,7 +44,7 @@ struct ScanConstants {
 
     func bytes(channels: Int) throws(QuantizeError) -> [UInt8] {
         var table = RecordBytes()
-        for value in Self.softplusTable() { table.append(value) }
+        for value in try softplusTable() { table.append(value) }
         let pairs = (scan.states + 1) / 2
         for first in stride(from: 0, to: channels, by: Scan.group) {
             var group: [Channel] = []
@@ -110,8 +116,9 @@ struct ScanConstants {
 extension Lowering {
     mutating func addScan(_ index: Int, _ node: Node, _ scan: SelectiveScan) throws(QuantizeError) {
         let constants = ScanConstants(
-            scan: scan, x: codings[node.inputs[0]]!, matrices: codings[node.inputs[2]]!,
-            output: codings[node.output]!, peaks: scanPeaks[index]!, layer: node.name)
+            scan: scan, x: codings[node.inputs[0]]!, step: codings[node.inputs[1]]!,
+            matrices: codings[node.inputs[2]]!, output: codings[node.output]!, peaks: scanPeaks[index]!,
+            layer: node.name)
         let table = try constants.bytes(channels: graph.channels[node.output])
         addTensor(node.output, name: node.name)
         var op = OpRecord()

@@ -115,7 +115,9 @@ enum OpMatch {
             guard [.conv3d, .groupNorm, .depthwise].contains(op.kind) else { return node }
             // A fused activation: the op's output stands for the activation's.
             let tensor = file.string(file.tensor(Int(op.output)).name)
-            return graph.nodes.firstIndex { $0.name == tensor } ?? node
+            if let target = graph.nodes.firstIndex(where: { $0.name == tensor }) { return target }
+            // Bytes that its ReLU clamped, of which another op makes 16 bits.
+            return graph.nodes.firstIndex { $0.inputs == [graph.nodes[node].output] } ?? node
         }
     }
 }

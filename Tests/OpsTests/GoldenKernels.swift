@@ -11,7 +11,8 @@ enum GoldenKernels {
         "add": add, "add_wide": addWide, "argmax": argmax, "concat": concat, "conv3d": conv3D,
         "conv3d_wide": conv3D,
         "decay_weight": decayWeight, "depth_to_space": depthToSpace, "depthwise": depthwise, "gate": gate,
-        "kan_basis": kanBasis, "layer_norm": layerNorm, "lookup": lookup, "lookup_wide": lookupWide,
+        "kan_basis": kanBasis, "layer_norm": layerNorm, "lookup": lookup, "lookup_fine": lookupFine,
+        "lookup_wide": lookupWide,
         "max_pool": maxPool, "multiply": multiply, "narrow": narrow, "norm": norm, "norm_scale": normScale,
         "resize": resize,
         "requantize": requantize,
@@ -200,6 +201,17 @@ extension GoldenKernels {
         LookupWide().run(
             isa: isa, table: try test.values("table"), input: input.base, inputLayout: input.layout,
             output: output.base, outputLayout: output.layout, zeroPoint: 0, rows: 0..<output.layout.extent.rows)
+        return codes(output, test)
+    }
+
+    private static func lookupFine(_ test: GoldenCase, _ isa: ISA) throws -> [Int] {
+        let (input, output) = try (test.input(), test.output())
+        try test.values("table", as: Int16.self).withUnsafeBytes { table in
+            LookupWide().run(
+                isa: isa, table: table.baseAddress!.assumingMemoryBound(to: UInt8.self), input: input.base,
+                inputLayout: input.layout, output: output.base, outputLayout: output.layout, zeroPoint: 0,
+                rows: 0..<output.layout.extent.rows)
+        }
         return codes(output, test)
     }
 

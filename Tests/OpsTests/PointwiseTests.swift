@@ -51,15 +51,16 @@ import Testing
         }
     }
 
-    @Test(arguments: [[4, 4], [1, 1], [3, 5, 2], [8, 1], [5, 33, 4]]) func concatKeepsOrder(_ channels: [Int]) {
+    @Test(arguments: [[4, 4], [1, 1], [3, 5, 2], [8, 1], [5, 33, 4]], [ElementType.u8, .i16])
+    func concatKeepsOrder(_ channels: [Int], _ element: ElementType) {
         var generator = SplitMix64(99)
         let extent = Extent(depth: 2, height: 2, width: 19)
         let concat = Concat(channels: channels)
-        let outLayout = TensorLayout(channels: concat.outChannels, extent: extent, element: .u8, padX: 2)
+        let outLayout = TensorLayout(channels: concat.outChannels, extent: extent, element: element, padX: 2)
         let output = TestTensor(outLayout, zeroPoint: 0xEE)
         var sources: [TestTensor] = []
         for (index, count) in channels.enumerated() {
-            let layout = TensorLayout(channels: count, extent: extent, element: .u8, padX: index)
+            let layout = TensorLayout(channels: count, extent: extent, element: element, padX: index)
             let source = TestTensor(layout, zeroPoint: 4)
             source.randomize(&generator)
             concat.run(
@@ -75,7 +76,7 @@ import Testing
             }
             first += source.layout.channels
         }
-        for absent in concat.outChannels..<(outLayout.blocks * 4) {
+        for absent in concat.outChannels..<(outLayout.blocks * element.channelsPerBlock) {
             #expect(output[absent, 1, 1, 18] == 0)
         }
         #expect(output.base.load(as: UInt8.self) == 4)

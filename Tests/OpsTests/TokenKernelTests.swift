@@ -33,6 +33,10 @@ import Testing
         KernelCases.lookup(test) { expectEqual($0, $1) }
     }
 
+    @Test(arguments: TokenCase.all, [ElementType.u8, .i16]) func lookupWide(_ test: TokenCase, _ element: ElementType) {
+        KernelCases.lookupWide(test, element) { expectEqual($0, $1) }
+    }
+
     @Test(arguments: TokenCase.all, [false, true]) func addWide(_ test: TokenCase, _ inPlace: Bool) {
         KernelCases.addWide(test, inPlace) { expectEqual($0, $1) }
     }
@@ -57,8 +61,9 @@ import Testing
         KernelCases.sliceOrder(test, element) { expectEqual($0, $1) }
     }
 
-    @Test(arguments: TokenCase.all) func depthToSpace(_ test: TokenCase) {
-        KernelCases.depthToSpace(test) { expectEqual($0, $1) }
+    @Test(arguments: TokenCase.all, [ElementType.u8, .i16])
+    func depthToSpace(_ test: TokenCase, _ element: ElementType) {
+        KernelCases.depthToSpace(test, element) { expectEqual($0, $1) }
     }
 
     @Test(arguments: TokenCase.all) func add(_ test: TokenCase) {

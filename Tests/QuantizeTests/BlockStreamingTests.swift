@@ -84,6 +84,20 @@ import Testing
         }
     }
 
+    /// 16 bits inside and around the blocks.
+    @Test func wideLayersGiveTheSameBits() throws {
+        let memory = TestModels.Memory(try KMambaIntegerTests.tinyModel(wide: .all).bytes)
+        let file = try memory.file()
+        let expected = try checksums(file, nil, isa: .portable)
+        for isa in ISA.allCases where isa.isSupported {
+            let whole = try checksums(file, nil, isa: isa, threads: 2)
+            #expect(whole == expected, "\(isa)")
+            let found = try checksums(file, BlockStreaming(chunk: 300, keepsBackwardOutput: false), isa: isa)
+            #expect(found.count > 10 && found.count < expected.count, "blocks must run as one")
+            for (op, hash) in found { #expect(hash == expected[op], "op \(op), \(isa)") }
+        }
+    }
+
     /// One direction, and a third one whose order of tokens only whole tensors can change.
     @Test(arguments: ["kmamba-tiny-batch", "kmamba-tiny-slices"]) func otherDirectionsGiveTheSameBits(
         _ name: String

@@ -85,8 +85,8 @@ struct CalibratedScan {
         let output = ValueCoding.wide(high: [Float(most * 1.1)])
         let coding = { (scale: Float, zero: UInt8) in ValueCoding(scales: [scale], zeroPoint: zero, low: -1, high: 1) }
         let constants = ScanConstants(
-            scan: op, x: coding(inputScale, 120), matrices: coding(matrixScale, 0), output: output, peaks: peaks,
-            layer: "scan")
+            scan: op, x: coding(inputScale, 120), step: coding(0x1p-11, 0), matrices: coding(matrixScale, 0),
+            output: output, peaks: peaks, layer: "scan")
         let table = try constants.bytes(channels: channels)
         let scan = Scan(
             channels: channels, states: states, isReversed: op.reversed, inputZeroPoint: 120)

@@ -113,6 +113,17 @@ public enum KernelCases {
         }
     }
 
+    public static func lookupWide(_ test: TokenCase, _ element: ElementType, _ expectEqual: Expectation) {
+        var generator = SplitMix64(UInt64(test.width))
+        let table = (0..<LookupWide.tableBytes(element)).map { _ in UInt8.random(in: 0...255, using: &generator) }
+        let input = test.noise(test.layout(.i16), &generator)
+        expectEqual(test.layout(element, isOutput: true)) { isa, output in
+            LookupWide().run(
+                isa: isa, table: table, input: input.base, inputLayout: input.layout, output: output.base,
+                outputLayout: output.layout, zeroPoint: test.zeroPointOut, rows: 0..<test.extent.rows)
+        }
+    }
+
     /// Both in a buffer of its own and in that of an input.
     public static func addWide(_ test: TokenCase, _ inPlace: Bool, _ expectEqual: Expectation) {
         var generator = SplitMix64(UInt64(test.width))
@@ -266,12 +277,12 @@ public enum KernelCases {
         }
     }
 
-    public static func depthToSpace(_ test: TokenCase, _ expectEqual: Expectation) {
+    public static func depthToSpace(_ test: TokenCase, _ element: ElementType, _ expectEqual: Expectation) {
         var generator = SplitMix64(UInt64(test.width))
         let channels = (test.channels + 3) & ~3
-        let input = test.noise(test.layout(.u8, channels: 8 * channels), &generator)
+        let input = test.noise(test.layout(element, channels: 8 * channels), &generator)
         let op = DepthToSpace(channels: channels, zeroPoint: test.zeroPointOut)
-        expectEqual(test.layout(.u8, channels: channels, isOutput: true, scale: 2)) { isa, output in
+        expectEqual(test.layout(element, channels: channels, isOutput: true, scale: 2)) { isa, output in
             op.run(
                 isa: isa, input: input.base, inputLayout: input.layout, output: output.base,
                 outputLayout: output.layout, rows: 0..<output.layout.extent.rows)

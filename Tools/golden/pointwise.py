@@ -37,6 +37,14 @@ def lookup_wide(input, table):
     return table[(input.astype(np.int64) + 2**15) >> 4]
 
 
+def lookup_fine(input, table):
+    """y = (table[i]·(16 - f) + table[i + 1]·f + 8) >> 4, i and f the upper 12 and lower 4 bits of x + 2^15: i16, table i16 [4097]."""
+    code = input.astype(np.int64) + 2**15
+    index, past = code >> 4, code & 15
+    entries = table.astype(np.int64)
+    return ((entries[index] * (16 - past) + entries[index + 1] * past + 8) >> 4).astype(np.int16)
+
+
 def kan_basis(input, table):
     """y[c·K + k] = table[x[c], k]: u8 [C, D, H, W], table [256, K] -> [C·K, D, H, W]."""
     return np.moveaxis(table[input], -1, 1).reshape(-1, *input.shape[1:])

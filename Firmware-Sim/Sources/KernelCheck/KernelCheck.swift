@@ -84,11 +84,12 @@ struct KernelCheck {
         for element in [ElementType.u8, .i16] {
             KernelCases.kanEdges(test, element) { compare("kanEdges", $0, $1) }
             KernelCases.sliceOrder(test, element) { compare("sliceOrder", $0, $1) }
+            KernelCases.lookupWide(test, element) { compare("lookupWide", $0, $1) }
+            KernelCases.depthToSpace(test, element) { compare("depthToSpace", $0, $1) }
         }
         KernelCases.lookup(test) { compare("lookup", $0, $1) }
         KernelCases.layerNorm(test) { compare("layerNorm", $0, $1) }
         KernelCases.gate(test) { compare("gate", $0, $1) }
-        KernelCases.depthToSpace(test) { compare("depthToSpace", $0, $1) }
         KernelCases.add(test) { compare("add", $0, $1) }
     }
 }

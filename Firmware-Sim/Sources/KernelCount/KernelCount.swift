@@ -88,7 +88,7 @@ struct KernelCount {
         KernelCases.add(test, perValue("add"))
         KernelCases.addWide(test, false, perValue("add-i16"))
         KernelCases.gate(test, perValue("gate"))
-        KernelCases.depthToSpace(test, perValue("depth-to-space"))
+        KernelCases.depthToSpace(test, .u8, perValue("depth-to-space"))
         let scan = RandomScan(
             channels: 16, states: 16, extent: Extent(depth: 1, height: 4, width: 64), reversed: false, seed: 1)
         report("scan-states", 16) { isa in

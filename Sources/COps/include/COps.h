@@ -140,6 +140,11 @@ typedef void mk_lookup_wide_kernel(const uint8_t *table, const uint8_t *low, con
 mk_lookup_wide_kernel mk_lookup_wide_avx2;
 mk_lookup_wide_kernel mk_lookup_wide_avx512vnni;
 
+// i16 codes by straight lines between 4097 i16 values; `kept` as above. One block.
+typedef void mk_lookup_fine_kernel(const int16_t *table, const uint8_t *input, uint8_t *output, int32_t width, uint32_t kept);
+mk_lookup_fine_kernel mk_lookup_fine_avx2;
+mk_lookup_fine_kernel mk_lookup_fine_avx512vnni;
+
 // Saturated sums of i16 words. The output may be an input.
 typedef void mk_add_wide_kernel(const uint8_t *a, ptrdiff_t a_stride, const uint8_t *b, ptrdiff_t b_stride, uint8_t *output,
                                 ptrdiff_t output_stride, int32_t width, int32_t blocks);

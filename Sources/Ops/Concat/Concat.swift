@@ -1,7 +1,7 @@
-/// Concatenation along the channels of u8 tensors that share one scale and zero point (the converter requantizes
+/// Concatenation along the channels of tensors, all u8 or all i16, that share one scale and zero point (the converter requantizes
 /// the producers to a common scale, so nothing is rescaled here).
 ///
-/// Channels move between blocks when a source's count is not a multiple of four; then bytes are moved one by one,
+/// Channels move between blocks when a source's count is not a multiple of a block's; then codes are moved one by one,
 /// otherwise whole rows are copied. Absent channels of the last block are 0.
 public struct Concat: Equatable, Sendable {
     /// Channel counts of the sources, in order.
@@ -21,22 +21,26 @@ public struct Concat: Equatable, Sendable {
         outputLayout: TensorLayout, zeroPoint: UInt8, rows: Range<Int>
     ) {
         let first = channels[..<index].reduce(0, +)
+        let per = outputLayout.element.channelsPerBlock
         // Where a source starts a block, its full blocks move as they are.
-        let whole = first % 4 == 0 ? channels[index] / 4 : 0
+        let whole = first % per == 0 ? channels[index] / per : 0
         for row in rows {
             for block in 0..<whole {
                 let from = unsafe input + inputLayout.rowOffset(block: block, z: 0, y: row)
-                let to = unsafe output + outputLayout.rowOffset(block: first / 4 + block, z: 0, y: row)
+                let to = unsafe output + outputLayout.rowOffset(block: first / per + block, z: 0, y: row)
                 unsafe to.copyMemory(from: from, byteCount: 4 * outputLayout.extent.width)
             }
-            for channel in (4 * whole)..<channels[index] {
-                let target = first + channel
-                let from = unsafe (input + inputLayout.rowOffset(block: channel / 4, z: 0, y: row) + channel % 4)
-                    .assumingMemoryBound(to: UInt8.self)
-                let to = unsafe (output + outputLayout.rowOffset(block: target / 4, z: 0, y: row) + target % 4)
-                    .assumingMemoryBound(to: UInt8.self)
+            for channel in (per * whole)..<channels[index] {
+                let from = unsafe input + Self.offset(channel, row, inputLayout)
+                let to = unsafe output + Self.offset(first + channel, row, outputLayout)
                 for x in 0..<outputLayout.extent.width {
-                    unsafe to[x * 4] = from[x * 4]
+                    if per == 4 {
+                        unsafe to.storeBytes(
+                            of: from.load(fromByteOffset: 4 * x, as: UInt8.self), toByteOffset: 4 * x, as: UInt8.self)
+                    } else {
+                        unsafe to.storeBytes(
+                            of: from.load(fromByteOffset: 4 * x, as: Int16.self), toByteOffset: 4 * x, as: Int16.self)
+                    }
                 }
             }
             guard index == channels.count - 1 else { continue }
@@ -47,12 +51,18 @@ public struct Concat: Equatable, Sendable {
         }
     }
 
+    /// Of a channel's code in the first word of a row.
+    private static func offset(_ channel: Int, _ row: Int, _ layout: TensorLayout) -> Int {
+        let per = layout.element.channelsPerBlock
+        return layout.rowOffset(block: channel / per, z: 0, y: row) + channel % per * (4 / per)
+    }
+
     private func clearAbsent(row: Int, output: UnsafeMutableRawPointer, layout: TensorLayout) {
-        for channel in outChannels..<(layout.blocks * 4) {
-            let to = unsafe (output + layout.rowOffset(block: channel / 4, z: 0, y: row) + channel % 4)
-                .assumingMemoryBound(to: UInt8.self)
+        let size = 4 / layout.element.channelsPerBlock
+        for channel in outChannels..<(layout.blocks * layout.element.channelsPerBlock) {
+            let to = unsafe output + Self.offset(channel, row, layout)
             for x in 0..<layout.extent.width {
-                unsafe to[x * 4] = 0
+                unsafe (to + 4 * x).initializeMemory(as: UInt8.self, repeating: 0, count: size)
             }
         }
     }

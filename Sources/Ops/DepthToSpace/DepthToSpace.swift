@@ -1,7 +1,7 @@
 import COps
 
 /// Channel `((kz·fy + ky)·fx + kx)·C + c` of a voxel becomes channel c of voxel (fz·z + kz, fy·y + ky, fx·x + kx): after a
-/// pointwise convolution to fz·fy·fx·C channels, a transposed convolution whose kernel and stride are the factors. u8; C is a
+/// pointwise convolution to fz·fy·fx·C channels, a transposed convolution whose kernel and stride are the factors. u8 or i16; C is a
 /// multiple of four, so that whole words move.
 public struct DepthToSpace: Equatable, Sendable {
     /// Output channels C.
@@ -23,7 +23,7 @@ public struct DepthToSpace: Equatable, Sendable {
         outputLayout: TensorLayout, rows: Range<Int>, view: PlaneView? = nil
     ) {
         let view = view ?? PlaneView(inputLayout)
-        let blocks = channels / 4
+        let blocks = outputLayout.blocks
         let (fz, fy) = (factor.depth - 1, factor.height - 1)
         let (strideIn, strideOut) = (inputLayout.blockStride, outputLayout.blockStride)
         let height = outputLayout.extent.height
@@ -42,7 +42,7 @@ public struct DepthToSpace: Equatable, Sendable {
                         from: from + block * strideIn, byteCount: outputLayout.extent.width * 4)
                 }
             } else {
-                unsafe interleave(isa, from, strideIn, to, strideOut, outputLayout.extent.width / 2)
+                unsafe interleave(isa, from, strideIn, to, strideOut, blocks, outputLayout.extent.width / 2)
             }
             for block in 0..<blocks {
                 unsafe outputLayout.fillGapsAround(row: slot, block: block, base: output, zeroPoint: zeroPoint)
@@ -53,10 +53,10 @@ public struct DepthToSpace: Equatable, Sendable {
     /// Rows of two corners that are neighbours along the width.
     private func interleave(
         _ isa: ISA, _ even: UnsafeRawPointer, _ strideIn: Int, _ to: UnsafeMutableRawPointer, _ strideOut: Int,
-        _ width: Int
+        _ blocks: Int, _ width: Int
     ) {
-        let odd = unsafe even + channels / 4 * strideIn
-        let (count, columns) = (Int32(truncatingIfNeeded: channels / 4), Int32(truncatingIfNeeded: width))
+        let odd = unsafe even + blocks * strideIn
+        let (count, columns) = (Int32(truncatingIfNeeded: blocks), Int32(truncatingIfNeeded: width))
         switch isa.vectors {
         #if arch(x86_64)
             case .avx2: unsafe mk_depth_to_space_avx2(even, odd, strideIn, to, strideOut, columns, count)

@@ -58,6 +58,11 @@ def lookup_wide(rng, index):
     return {"input": input, "table": draw.codes(rng, 4096, 8)}
 
 
+def lookup_fine(rng, index):
+    input = draw.codes(rng, (rng.integers(1, 10), *draw.extent(rng, 200)), 16)
+    return {"input": input, "table": draw.codes(rng, 4097, 16)}
+
+
 def kan_basis(rng, index):
     return {"input": draw.codes(rng, (rng.integers(1, 10), *draw.extent(rng, 60)), 8),
             "table": draw.codes(rng, (256, rng.integers(1, 17)), 8)}
