@@ -162,10 +162,10 @@ private struct TableMaker: VoxelVisitor {
 
     /// A row that lies in the file as it does in the model, without a check for every voxel: the table has every key.
     private func copyRow<T: VoxelScalar>(_ row: Span<T>, _ place: Int) {
-        precondition(place + row.count <= target.count && table.count == 1 << T.keyBits, "a row outside the codes")
+        precondition(unsafe place + row.count <= target.count && table.count == 1 << T.keyBits, "a row outside the codes")
         unsafe row.withUnsafeBufferPointer { row in
             unsafe table.withUnsafeBufferPointer { table in
-                let (from, table) = unsafe (row.baseAddress!, table.baseAddress!)
+                let (from, table) = (row.baseAddress!, table.baseAddress!)
                 let to = unsafe target.baseAddress! + place
                 for x in 0..<row.count { unsafe to[x] = table[Int(truncatingIfNeeded: from[x].orderKey)] }
             }

@@ -121,9 +121,9 @@ private struct KeyCounter: VoxelVisitor {
         var bins = InlineArray<1024, UInt32>(repeating: 0)
         var span = bins.mutableSpan
         unsafe span.withUnsafeMutableBufferPointer { bins in
-            let bins = unsafe bins.baseAddress!
+            let bins = bins.baseAddress!
             unsafe voxels.withUnsafeBufferPointer { voxels in
-                for index in unsafe voxels.indices {
+                for index in voxels.indices {
                     unsafe bins[(index & 3) << 8 | Int(truncatingIfNeeded: voxels[index].orderKey & 0xff)] += 1
                 }
             }
