@@ -162,7 +162,8 @@ private struct TableMaker: VoxelVisitor {
 
     /// A row that lies in the file as it does in the model, without a check for every voxel: the table has every key.
     private func copyRow<T: VoxelScalar>(_ row: Span<T>, _ place: Int) {
-        precondition(unsafe place + row.count <= target.count && table.count == 1 << T.keyBits, "a row outside the codes")
+        precondition(unsafe place + row.count <= target.count, "a row outside the codes")
+        precondition(table.count == 1 << T.keyBits, "no code for some voxels")
         unsafe row.withUnsafeBufferPointer { row in
             unsafe table.withUnsafeBufferPointer { table in
                 let (from, table) = (row.baseAddress!, table.baseAddress!)

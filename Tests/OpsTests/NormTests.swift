@@ -185,8 +185,8 @@ import Testing
             words.withUnsafeMutableBufferPointer { words in
                 let base = words.baseAddress!
                 var kernel = mk_layer_norm(
-                    constants: nil, epsilon: 1, channels: 1, zero_point: 0, sums: base, variances: variances.baseAddress!,
-                    reciprocals: base + 64, shifts: base + 128)
+                    constants: nil, epsilon: 1, channels: 1, zero_point: 0, sums: base,
+                    variances: variances.baseAddress!, reciprocals: base + 64, shifts: base + 128)
                 LayerNorm.roots(isa, &kernel, count)
             }
         }
