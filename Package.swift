@@ -54,7 +54,8 @@ let package = Package(
         .target(name: "AllocationFence", path: "Tests/AllocationFence"),
         .testTarget(name: "OpsTests", dependencies: ["Ops", "FixedPoint", "COps", "TestSupport"]),
         .testTarget(name: "FlatGraphTests", dependencies: ["FlatGraph", "FixedPoint", "TestSupport"]),
-        .testTarget(name: "MKRuntimeTests", dependencies: ["MKRuntime", "TestSupport", "COps", "FixedPoint"]),
+        .testTarget(
+            name: "MKRuntimeTests", dependencies: ["HostRuntime", "MKRuntime", "TestSupport", "COps", "FixedPoint"]),
         .testTarget(name: "VolumeTests", dependencies: ["Volume", "CNIfTI"]),
         .testTarget(name: "GraphIRTests", dependencies: ["GraphIR", "ONNXSchema"]),
         .testTarget(

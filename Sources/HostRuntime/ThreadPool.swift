@@ -10,6 +10,8 @@ import Synchronization
 /// are more threads than cores it sleeps at once.
 @safe public final class ThreadPool: WorkPool, @unchecked Sendable {
     public let threads: Int
+    /// Looks before a thread sleeps, each with a pause of the processor: some tenth of a millisecond.
+    private static let looks = 4000
     private let shared = Shared()
     private var handles: [pthread_t] = []
 
@@ -27,6 +29,7 @@ import Synchronization
         let mutex: UnsafeMutablePointer<pthread_mutex_t>
         let wake: UnsafeMutablePointer<pthread_cond_t>
         let finished: UnsafeMutablePointer<pthread_cond_t>
+        /// How often to look before sleeping; set before there are threads.
         var patience = 0
 
         init() {
@@ -85,9 +88,9 @@ import Synchronization
     }
 
     public init(threads: Int) {
-        precondition((1...1024).contains(threads), "a pool has at least one thread")
+        precondition((1...1024).contains(threads), "a pool has 1 to 1024 threads")
         self.threads = threads
-        shared.patience = threads <= Int(mk_cores()) ? 4000 : 0
+        shared.patience = threads <= Int(mk_cores()) ? Self.looks : 0
         for _ in 1..<threads {
             var handle = pthread_t()
             let argument = unsafe Unmanaged.passRetained(shared).toOpaque()

@@ -58,7 +58,7 @@ extension RunPlan {
         guard mode != .lines, streamedBlock(index) == nil, index < file.opCount else { return arenaBytes }
         let op = file.op(index)
         let chain = chain(index)
-        func bytes(_ tensor: Int) -> Int { (rowLayout(tensor, chain, file) ?? layouts[tensor]).byteCount }
+        func bytes(_ tensor: Int) -> Int { (chain?.layout(tensor, file) ?? layouts[tensor]).byteCount }
         if spline(conv: index) >= 0 {
             let layer = splines[spline(conv: index)]
             return layer.tables.byteCount + bytes(layer.input) + bytes(Int(op.output))

@@ -55,6 +55,18 @@ struct RowChain: Sendable {
         }
     }
 
+    /// The chain that op `index` belongs to.
+    static func of(_ index: Int, _ chains: [RowChain]) -> RowChain? {
+        for chain in chains where chain.ops.contains(index) { return chain }
+        return nil
+    }
+
+    /// Rows of a tensor between two ops of the chain; nil for any other tensor.
+    func layout(_ tensor: Int, _ file: ModelFile) -> TensorLayout? {
+        for (op, layout) in zip(ops, layouts) where Int(file.op(op).output) == tensor { return layout }
+        return nil
+    }
+
     /// By tensor: how many operands it is.
     private static func readers(_ file: ModelFile) -> [Int] {
         var result = [Int](repeating: 0, count: file.tensorCount)
@@ -99,18 +111,7 @@ extension RunPlan {
     public static let chainBytes = 1 << 18
 
     /// The chain that op `index` belongs to.
-    func chain(_ index: Int) -> RowChain? {
-        guard hasBlockOps else { return nil }
-        for chain in chains where chain.ops.contains(index) { return chain }
-        return nil
-    }
-
-    /// Of a tensor between two ops of this chain.
-    func rowLayout(_ tensor: Int, _ chain: RowChain?, _ file: ModelFile) -> TensorLayout? {
-        guard let chain else { return nil }
-        for (op, layout) in zip(chain.ops, chain.layouts) where Int(file.op(op).output) == tensor { return layout }
-        return nil
-    }
+    func chain(_ index: Int) -> RowChain? { hasBlockOps ? RowChain.of(index, chains) : nil }
 }
 
 extension Session {

@@ -195,18 +195,13 @@ extension RunPlan {
 
         /// Ops that run at the same time as op `index`, rows of one after rows of the other.
         private func span(_ index: Int) -> ClosedRange<Int> {
-            for chain in chains where chain.ops.contains(index) {
-                return chain.ops.lowerBound...(chain.ops.upperBound - 1)
-            }
-            return index...index
+            RowChain.of(index, chains).map { $0.ops.lowerBound...($0.ops.upperBound - 1) } ?? index...index
         }
 
         /// Of a tensor between two ops of a chain.
         private func rowLayout(_ tensor: Int) -> TensorLayout? {
             for chain in chains {
-                for (op, layout) in zip(chain.ops, chain.layouts) where Int(file.op(op).output) == tensor {
-                    return layout
-                }
+                if let layout = chain.layout(tensor, file) { return layout }
             }
             return nil
         }
@@ -277,7 +272,7 @@ extension RunPlan {
             let op = file.op(index)
             guard op.kind == .lookup || op.kind == .groupNorm && !hasScan else { continue }
             // In a chain what is read or what is written is no tensor, or the rows after these are still to be read.
-            guard !chains.contains(where: { $0.ops.contains(index) }) else { continue }
+            guard RowChain.of(index, chains) == nil else { continue }
             let input = file.operand(op, 0)
             guard layouts[input] == layouts[Int(op.output)], lastUse(of: input, file) == index else { continue }
             result[Int(op.output)] = result[input] ?? input

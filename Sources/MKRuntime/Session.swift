@@ -81,7 +81,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
         let op = file.op(index)
         let chain = plan.chain(index)
         func offset(_ tensor: Int) -> Int {
-            if plan.rowLayout(tensor, chain, file) != nil { return plan.offset(of: .rows(tensor)) }
+            if chain?.layout(tensor, file) != nil { return plan.offset(of: .rows(tensor)) }
             let owner = inPlace[tensor] ?? tensor
             let use =
                 plan.streamedBlock(index).map { PlannedBuffer.Use.chunk(owner, block: $0.ops.lowerBound) }
@@ -90,7 +90,7 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
             return -1  // labels, or scores that exist row by row
         }
         func layout(_ tensor: Int) -> TensorLayout {
-            plan.rowLayout(tensor, chain, file)
+            chain?.layout(tensor, file)
                 ?? TokenBlock.layout(plan.layouts[tensor], op: index, plan.blocks, plan.streaming)
         }
         let conv = op.kind == .conv3d ? file.conv3D(op) : nil

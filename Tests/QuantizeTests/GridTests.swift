@@ -156,9 +156,12 @@ import Testing
 
     static func labels(
         _ file: ModelFile, _ volume: Extent, mode: ExecutionMode, tile: Extent? = nil, threads: Int = 1,
-        isa: ISA = .best
+        isa: ISA = .best, chainBytes: Int? = nil
     ) throws -> [UInt8] {
-        let plan = try RunPlan(file: file, volume: volume, mode: mode, threads: threads, tile: tile)
+        let plan = try RunPlan(
+            file: file, volume: volume, mode: mode, threads: threads, tile: tile,
+            fusion: chainBytes == nil ? .none : .rows,
+            chainBytes: chainBytes ?? 1)
         let arena = UnsafeMutableRawBufferPointer.allocate(byteCount: plan.arenaBytes, alignment: 64)
         defer { arena.deallocate() }
         arena.initializeMemory(as: UInt8.self, repeating: 0x5A)
@@ -188,6 +191,13 @@ import Testing
             #expect(expected.allSatisfy { $0 < 3 } && (volume.voxels < 100 || Set(expected).count > 1))
             for isa in ISA.allCases where isa.isSupported {
                 #expect(try Self.labels(file, volume, mode: .whole, threads: 3, isa: isa) == expected, "\(isa)")
+                // Chains of a row, of some rows and of all.
+                for bytes in [1, 5000, 1 << 24] {
+                    #expect(
+                        try Self.labels(file, volume, mode: .whole, threads: 3, isa: isa, chainBytes: bytes)
+                            == expected,
+                        "\(isa), chains of \(bytes)")
+                }
             }
             for tile in [volume, Extent(depth: 4, height: 7, width: 11), Extent(depth: 1, height: 1, width: 5)] {
                 if crossesSlices {
@@ -199,6 +209,7 @@ import Testing
                 }
                 guard !variant.hasNorm else { continue }
                 #expect(try Self.labels(file, volume, mode: .tiles, tile: tile) == expected, "tiles \(volume) \(tile)")
+                #expect(try Self.labels(file, volume, mode: .tiles, tile: tile, chainBytes: 1) == expected)
             }
         }
     }
