@@ -3,6 +3,7 @@ final class ByteSource {
     let file: InputFile
     let isCompressed: Bool
     private let gzip: GzipInput?
+    private var ahead: ReadAhead?
     /// Uncompressed bytes delivered so far.
     private(set) var position = 0
 
@@ -22,6 +23,11 @@ final class ByteSource {
         gzip = isCompressed ? try GzipInput(file: file) : nil
     }
 
+    /// Inflates in a thread of its own from here on, where there is something to inflate and the system gives a thread.
+    func readAhead() {
+        if ahead == nil, let gzip { ahead = ReadAhead(gzip) }
+    }
+
     /// An upper bound of the uncompressed size in bytes: exact for a plain file. Deflate cannot expand by more
     /// than 1032, so a small file that claims a large volume is known to lie before anything is allocated.
     var largestSize: Int {
@@ -33,7 +39,9 @@ final class ByteSource {
     /// Fills `buffer`; returns fewer bytes only at the end of the data.
     func read(into buffer: UnsafeMutableRawBufferPointer) throws(VolumeError) -> Int {
         let got: Int
-        if let gzip {
+        if let ahead {
+            got = try unsafe ahead.read(into: buffer)
+        } else if let gzip {
             got = try unsafe gzip.read(into: buffer)
         } else {
             got = try unsafe file.read(into: buffer)
@@ -88,9 +96,11 @@ final class ByteSource {
                 }
             } catch {
                 // Once the member with the last voxel is verified, what follows is garbage and harmless.
+                ahead?.join()
                 guard gzip.verifiedBytes >= end, position <= limit else { throw error }
                 warnings.append("\(file.path): damaged data after the gzip stream ignored")
             }
+            ahead?.join()
             if gzip.trailingGarbage { warnings.append("\(file.path): bytes after the gzip stream ignored") }
         } else {
             position = max(position, file.size)

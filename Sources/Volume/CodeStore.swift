@@ -25,10 +25,10 @@ final class CodeStore: CodeSource {
 
     /// Reads a whole image, then writes its codes plane by plane.
     func fill(
-        channel: Int, from header: NIfTIHeader, grid: ModelGrid, coding: InputCoding,
+        channel: Int, from header: NIfTIHeader, grid: ModelGrid, coding: InputCoding, ownThread: Bool = false,
         warnings: inout [String]
     ) throws(VolumeError) {
-        let volume = try VoxelVolume.read(header)
+        let volume = try VoxelVolume.read(header, ownThread: ownThread)
         warnings += volume.header.warnings.dropFirst(header.warnings.count)
         var input = grid.input(volume, coding, warnings: &warnings)
         if let bytes = unsafe store.bytes {
@@ -63,13 +63,15 @@ final class CodeStore: CodeSource {
 
     /// Reads an image slice by slice: one or more passes for the statistics, one for the codes. Where the model's planes lie
     /// across the file's slices, the codes are kept in stored order first and then put together by groups of planes.
-    /// - Parameter folder: of the intermediate file.
+    /// - Parameters:
+    ///   - folder: of the intermediate file.
+    ///   - ownThread: inflates in a thread of its own.
     func fill(
         channel: Int, slices header: NIfTIHeader, grid: ModelGrid, coding: InputCoding, folder: String,
-        warnings: inout [String]
+        ownThread: Bool = false, warnings: inout [String]
     ) throws(VolumeError) {
         precondition(!grid.grid.interpolates, "interpolation needs the volume")
-        let stream = VoxelStream(header)
+        let stream = VoxelStream(header, ownThread: ownThread)
         let coder = VoxelCoder(
             map: try IntensityMap(grid.normalization, passes: stream, warnings: &warnings), scale: coding.scale,
             zeroPoint: coding.zeroPoint)

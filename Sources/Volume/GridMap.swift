@@ -93,6 +93,8 @@ public struct LabelReturn: Sendable {
     /// The stored axis that runs across the model's planes.
     let planeAxis: Int
     private let modelSize: GridSize
+    /// A stored slice is a plane of the model as it is.
+    let keepsPlanes: Bool
     /// Per stored axis and index the model's index along its axis, times that axis's step within a plane; -1 outside.
     private let offsets: [[Int]]
 
@@ -114,6 +116,9 @@ public struct LabelReturn: Sendable {
         storedSize = size
         modelSize = model
         planeAxis = axisMap.storedAxis[2]
+        keepsPlanes =
+            planeAxis == 2 && size.x == model.x && size.y == model.y && !offsets[2].contains(-1)
+            && offsets[0] == Array(0..<model.x) && offsets[1] == (0..<model.y).map { $0 * model.x }
         self.offsets = offsets
     }
 

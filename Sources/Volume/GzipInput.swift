@@ -40,6 +40,12 @@ import CNIfTI
     /// - Throws: exit 4 for damaged or truncated data.
     func read(into buffer: UnsafeMutableRawBufferPointer) throws(VolumeError) -> Int {
         var done = 0
+        try unsafe read(into: buffer, done: &done)
+        return done
+    }
+
+    /// The same with the bytes written in `done`, also when it throws.
+    func read(into buffer: UnsafeMutableRawBufferPointer, done: inout Int) throws(VolumeError) {
         while done < buffer.count && !finished {
             try refill()
             let piece = min(buffer.count - done, 1 << 30)
@@ -63,7 +69,6 @@ import CNIfTI
                 throw .malformed(file.path, "gzip data damaged: \(text)")
             }
         }
-        return done
     }
 
     /// Reads more of the file when every byte in the buffer is consumed.

@@ -71,12 +71,20 @@ final class LabelStore: LabelSink {
         return (slice * slices + plane) * labelBytes
     }
 
-    /// Calls `body` with every slice of the stored grid, from the first: dims.x * dims.y class indices.
+    /// Stored slices that can be put together once the first `planes` planes of the model have arrived: those before this one.
+    func slicesReady(planes: Int) -> Int {
+        guard planes < extent.depth else { return back.storedSize.z }
+        // Slices across the planes, or in the opposite order, need all of them.
+        guard back.planeAxis == 2 else { return 0 }
+        return (0..<back.storedSize.z).first { back.plane($0) >= planes } ?? back.storedSize.z
+    }
+
+    /// Calls `body` with slices of the stored grid, in their order: dims.x * dims.y class indices.
     func forEachSlice<T: FixedWidthInteger & BitwiseCopyable>(
-        _ type: T.Type, _ body: (Int, Span<T>) throws(VolumeError) -> Void
+        _ type: T.Type, slices: Range<Int>? = nil, _ body: (Int, Span<T>) throws(VolumeError) -> Void
     ) throws(VolumeError) {
         precondition(MemoryLayout<T>.size == bytes, "labels of another width")
-        try forEachSlice(of: store, at: 0, outside: T.zero, body)
+        try forEachSlice(slices ?? 0..<back.storedSize.z, of: store, at: 0, outside: T.zero, body)
     }
 
     /// The same for the probabilities of one class.
@@ -84,30 +92,54 @@ final class LabelStore: LabelSink {
         _ c: Int, _ body: (Int, Span<UInt8>) throws(VolumeError) -> Void
     ) throws(VolumeError) {
         guard let probabilities else { return }
-        try forEachSlice(of: probabilities, at: c * extent.voxels, outside: c == 0 ? 255 : 0, body)
+        try forEachSlice(
+            0..<back.storedSize.z, of: probabilities, at: c * extent.voxels, outside: c == 0 ? 255 : 0, body)
     }
 
     private func forEachSlice<T: FixedWidthInteger & BitwiseCopyable>(
-        of store: ByteStore, at start: Int, outside: T, _ body: (Int, Span<T>) throws(VolumeError) -> Void
+        _ all: Range<Int>, of store: ByteStore, at start: Int, outside: T,
+        _ body: (Int, Span<T>) throws(VolumeError) -> Void
     ) throws(VolumeError) {
-        let size = back.storedSize
-        let area = size.x * size.y
-        var plane = [T](repeating: 0, count: extent.height * extent.width)
+        let area = back.storedSize.x * back.storedSize.y
+        let planeCount = extent.height * extent.width
+        var plane = [T](repeating: 0, count: store.isInMemory ? 0 : planeCount)
         let isAligned = back.planeAxis == 2
         let step = isAligned ? 1 : Self.group
-        var group = [T](repeating: 0, count: min(step, size.z) * area)
-        for first in stride(from: 0, to: size.z, by: step) {
-            let slices = first..<min(first + step, size.z)
+        var group = [T](repeating: 0, count: back.keepsPlanes ? 0 : min(step, all.count) * area)
+        for first in stride(from: all.lowerBound, to: all.upperBound, by: step) {
+            let slices = first..<min(first + step, all.upperBound)
+            if back.keepsPlanes {
+                try withPlane(back.plane(first), of: store, at: start, &plane) { (plane) throws(VolumeError) in
+                    try body(first, plane)
+                }
+                continue
+            }
             unsafe group.withUnsafeMutableBufferPointer { unsafe $0.update(repeating: outside) }
             for z in 0..<extent.depth where !isAligned || back.plane(first) == z {
-                try store.read(into: &plane, at: start + z * plane.count * MemoryLayout<T>.size)
-                var target = group.mutableSpan
-                var part = target._mutatingExtracting(0..<(slices.count * area))
-                back.place(plane.span, model: z, slices: slices, into: &part)
+                try withPlane(z, of: store, at: start, &plane) { (plane) throws(VolumeError) in
+                    var target = group.mutableSpan
+                    var part = target._mutatingExtracting(0..<(slices.count * area))
+                    back.place(plane, model: z, slices: slices, into: &part)
+                }
             }
             for k in slices {
                 try body(k, group.span.extracting(((k - first) * area)..<((k - first + 1) * area)))
             }
         }
+    }
+
+    /// Calls `body` with plane `z` as it lies in memory, or through `buffer`.
+    private func withPlane<T: FixedWidthInteger & BitwiseCopyable>(
+        _ z: Int, of store: ByteStore, at start: Int, _ buffer: inout [T],
+        _ body: (Span<T>) throws(VolumeError) -> Void
+    ) throws(VolumeError) {
+        let count = extent.height * extent.width
+        let first = start + z * count * MemoryLayout<T>.size
+        guard let bytes = unsafe store.bytes else {
+            try store.read(into: &buffer, at: first)
+            return try body(buffer.span)
+        }
+        let plane = unsafe UnsafeRawBufferPointer(rebasing: bytes[first..<(first + count * MemoryLayout<T>.size)])
+        try body(unsafe Span(_unsafeElements: plane.bindMemory(to: T.self)))
     }
 }

@@ -8,8 +8,7 @@ public final class LabelWriter {
     private let isWide: Bool
     /// Class indices are the labels.
     private let isIdentity: Bool
-    private let file: OutputFile
-    private let gzip: GzipOutput?
+    private let output: ImageOutput
     private var slicesWritten = 0
     /// One slice in the output's type, native byte order.
     private var slice: [UInt8]
@@ -21,33 +20,31 @@ public final class LabelWriter {
     ///   - values: label value of each class index; uint8 is stored when all fit, else uint16.
     ///   - name: intent name, at most 15 bytes are kept.
     ///   - description: at most 79 bytes are kept.
+    ///   - ownThread: compresses in a thread of its own.
     /// - Throws: exit 8 when the name is not one of a NIfTI file, the file exists and `overwrite` is false, it is the
     ///   input, or the folder cannot be written.
     public init(
         path: String, like header: NIfTIHeader, values: [UInt16], name: String = "Labels",
         description: String = "",
-        overwrite: Bool = false
+        overwrite: Bool = false, ownThread: Bool = false
     ) throws(VolumeError) {
-        let lower = path.lowercased()
-        let compresses = lower.hasSuffix(".nii.gz")
-        guard compresses || lower.hasSuffix(".nii") else {
-            throw .output(path, "name (must end in .nii or .nii.gz)")
-        }
         precondition(!values.isEmpty, "a label map needs a value for class 0")
         self.header = header
         self.values = values
         isWide = values.contains { $0 > 255 }
         isIdentity = values.indices.allSatisfy { Int(values[$0]) == $0 }
         slice = [UInt8](repeating: 0, count: header.dims.x * header.dims.y * (isWide ? 2 : 1))
-        file = try OutputFile(path: path, overwrite: overwrite, inputs: [header.path, header.dataPath])
-        gzip = compresses ? try GzipOutput(file: file, content: .labels) : nil
-        try put(
+        output = try ImageOutput(
+            path: path, content: .labels, overwrite: overwrite, inputs: [header.path, header.dataPath],
+            ownThread: ownThread)
+        try output.write(
             Self.headerBytes(header, values: values, isWide: isWide, name: name, description: description))
     }
 
-    /// The most bytes that a writer allocates: one slice, and for `.gz` zlib's state.
-    public static func bytesNeeded(_ header: NIfTIHeader, values: [UInt16]) -> Int {
-        header.dims.x * header.dims.y * (values.contains { $0 > 255 } ? 2 : 1) + (400 << 10)
+    /// The most bytes that a writer allocates: one slice and its output.
+    public static func bytesNeeded(_ header: NIfTIHeader, values: [UInt16], ownThread: Bool = false) -> Int {
+        header.dims.x * header.dims.y * (values.contains { $0 > 255 } ? 2 : 1)
+            + ImageOutput.bytesNeeded(ownThread: ownThread)
     }
 
     static func headerBytes(
@@ -80,16 +77,6 @@ public final class LabelWriter {
         return raw.bytes + [0, 0, 0, 0]
     }
 
-    private func put(_ bytes: [UInt8]) throws(VolumeError) {
-        try unsafe bytes.withUnsafeBufferPointer { (buffer) throws(VolumeError) in
-            if let gzip {
-                try unsafe gzip.write(UnsafeRawBufferPointer(buffer))
-            } else {
-                try unsafe file.write(UnsafeRawBufferPointer(buffer))
-            }
-        }
-    }
-
     /// Appends the next stored slice.
     /// - Parameter classes: dims.x * dims.y class indices, x fastest, each < `values.count`.
     /// - Throws: exit 8 when the disk is full and the like; the temporary file is then gone.
@@ -99,12 +86,7 @@ public final class LabelWriter {
         precondition(slicesWritten < header.dims.z, "more slices than the grid has")
         precondition(classes.count == header.dims.x * header.dims.y, "slice of another size")
         remap(classes)
-        do throws(VolumeError) {
-            try put(slice)
-        } catch {
-            file.discard()
-            throw error
-        }
+        try output.write(slice)
         slicesWritten += 1
     }
 
@@ -135,29 +117,23 @@ public final class LabelWriter {
     /// Completes the file and gives it its name. Every slice must have been appended.
     public func finish() throws(VolumeError) {
         precondition(slicesWritten == header.dims.z, "\(slicesWritten) of \(header.dims.z) slices written")
-        do throws(VolumeError) {
-            try gzip?.finish()
-            try file.commit()
-        } catch {
-            file.discard()
-            throw error
-        }
+        try output.finish()
     }
 
     /// Writes a whole map: class indices on the stored grid, x fastest.
     public static func write<T: FixedWidthInteger & BitwiseCopyable>(
         _ classes: [T], to path: String, like header: NIfTIHeader, values: [UInt16], name: String = "Labels",
-        description: String = "", overwrite: Bool = false
+        description: String = "", overwrite: Bool = false, ownThread: Bool = false
     ) throws(VolumeError) {
         precondition(classes.count == header.dims.count, "label map of another size")
         let writer = try LabelWriter(
             path: path, like: header, values: values, name: name, description: description,
-            overwrite: overwrite)
+            overwrite: overwrite, ownThread: ownThread)
         let area = header.dims.x * header.dims.y
         for z in 0..<header.dims.z { try writer.append(classes.span.extracting(z * area..<(z + 1) * area)) }
         try writer.finish()
     }
 
     /// The open file, for tests that make writing fail.
-    package var descriptor: Int32 { file.descriptor }
+    package var descriptor: Int32 { output.descriptor }
 }

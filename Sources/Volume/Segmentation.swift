@@ -13,7 +13,7 @@ public struct Segmentation {
     /// Voxels per class index on the image's grid.
     public private(set) var classVoxels: [Int]
     public private(set) var warnings: [String] = []
-    /// Seconds of each phase, in their order: reading (with coding), running, writing.
+    /// Seconds of each phase: reading (with coding), running, writing (also what of it is done while it runs).
     public private(set) var seconds: [(phase: String, seconds: Double)] = []
 
     /// What comes out and where.
@@ -42,31 +42,44 @@ public struct Segmentation {
         model: MappedModel, headers: [NIfTIHeader], plan: SegmentationPlan, isa: ISA, pool: ThreadPool,
         output: Output, progress: @escaping (String, Double) -> Bool
     ) throws -> Segmentation {
+        let ownThread = pool.threads > 1
         let writer = try LabelWriter(
             path: output.path, like: headers[0], values: model.file.labelValues, description: output.description,
-            overwrite: output.overwrite)
+            overwrite: output.overwrite, ownThread: ownThread)
         var probabilities: ProbabilityWriter?
         if let path = output.probabilities {
             probabilities = try ProbabilityWriter(
                 path: path, like: headers[0], classes: model.file.classCount, description: output.description,
-                overwrite: output.overwrite, labels: output.path)
+                overwrite: output.overwrite, labels: output.path, ownThread: ownThread)
         }
         var result = Segmentation(model: model, headers: headers, plan: plan, output: output.path, progress: progress)
-        let labels = try result.infer(isa, pool)
-        let start = HostClock.nanoseconds()
         if plan.labelBytes == 1 {
-            try result.write(labels, UInt8.self, writer)
+            try result.run(UInt8.self, writer, probabilities, isa, pool)
         } else {
-            try result.write(labels, UInt16.self, writer)
+            try result.run(UInt16.self, writer, probabilities, isa, pool)
         }
-        if let probabilities { try result.write(labels, probabilities) }
-        try writer.finish()
-        result.took("writing", since: start)
         return result
     }
 
-    private mutating func took(_ phase: String, since start: UInt64) {
-        seconds.append((phase, Double(HostClock.nanoseconds() - start) * 1e-9))
+    private mutating func run<Label: FixedWidthInteger & BitwiseCopyable>(
+        _ type: Label.Type, _ writer: LabelWriter, _ probabilities: ProbabilityWriter?, _ isa: ISA, _ pool: ThreadPool
+    ) throws {
+        let labels = try LabelStore(
+            plan.grid, labelBytes: plan.labelBytes, probabilities: plan.run.probabilities ? model.file.classCount : 0,
+            folder: folder, path: output)
+        let sink = LabelOutput<Label>(labels, writer, grid: plan.grid, classes: model.file.classCount)
+        try infer(sink, isa, pool)
+        let start = HostClock.nanoseconds()
+        let before = sink.nanoseconds
+        let progress = progress
+        try sink.finish { _ = progress("writing", $0) }
+        if let probabilities { try write(labels, probabilities) }
+        took("writing", before + HostClock.nanoseconds() - start)
+        classVoxels = sink.classVoxels
+    }
+
+    private mutating func took(_ phase: String, _ nanoseconds: UInt64) {
+        seconds.append((phase, Double(nanoseconds) * 1e-9))
     }
 
     private init(
@@ -87,26 +100,28 @@ public struct Segmentation {
         return output.lastIndex(of: "/").map { String(output[...$0]) } ?? ""
     }
 
-    private mutating func infer(_ isa: ISA, _ pool: ThreadPool) throws -> LabelStore {
+    /// Codes and arena are gone when it returns.
+    private mutating func infer(_ sink: LabelOutput<some Any>, _ isa: ISA, _ pool: ThreadPool) throws {
         var start = HostClock.nanoseconds()
-        let codes = try read()
-        took("reading", since: start)
+        let codes = try read(ownThread: pool.threads > 1)
+        took("reading", HostClock.nanoseconds() - start)
         start = HostClock.nanoseconds()
         guard let arena = Arena(byteCount: plan.run.arenaBytes) else {
             throw BudgetError(file: headers[0].path, limit: plan.totalBytes, needs: [plan.need])
         }
-        let labels = try LabelStore(
-            plan.grid, labelBytes: plan.labelBytes, probabilities: plan.run.probabilities ? model.file.classCount : 0,
-            folder: folder, path: output)
         let session = try unsafe Session(file: model.file, plan: plan.run, arena: arena.bytes, isa: isa)
         let progress = progress
-        unsafe try session.run(
-            from: codes, to: labels, parallel: pool, progress: { progress("segmenting", Double($0) / Double($1)) })
-        took("running", since: start)
-        return labels
+        do {
+            unsafe try session.run(
+                from: codes, to: sink, parallel: pool, progress: { progress("segmenting", Double($0) / Double($1)) })
+        } catch {
+            // The run only knows that its labels were not taken.
+            throw sink.outputError ?? error
+        }
+        took("running", HostClock.nanoseconds() - start - sink.nanoseconds)
     }
 
-    private mutating func read() throws(VolumeError) -> CodeStore {
+    private mutating func read(ownThread: Bool) throws(VolumeError) -> CodeStore {
         let codes = try CodeStore(
             channels: headers.count, extent: plan.grid.extent, folder: folder, path: output)
         let coding = InputCoding(model.file)
@@ -115,10 +130,11 @@ public struct Segmentation {
             if plan.readsSlices {
                 try codes.fill(
                     channel: channel, slices: header, grid: plan.grid, coding: coding, folder: folder ?? "",
-                    warnings: &warnings)
+                    ownThread: ownThread, warnings: &warnings)
             } else {
                 try codes.fill(
-                    channel: channel, from: header, grid: plan.grid, coding: coding, warnings: &warnings)
+                    channel: channel, from: header, grid: plan.grid, coding: coding, ownThread: ownThread,
+                    warnings: &warnings)
             }
         }
         return codes
@@ -130,39 +146,5 @@ public struct Segmentation {
             _ = progress("writing probabilities", Double(c + 1) / Double(model.file.classCount))
         }
         try writer.finish()
-    }
-
-    private mutating func write<T: FixedWidthInteger & BitwiseCopyable>(
-        _ labels: LabelStore, _ type: T.Type, _ writer: LabelWriter
-    ) throws(VolumeError) {
-        let slices = headers[0].dims.z
-        var found = classVoxels
-        try labels.forEachSlice(type) { (k, slice) throws(VolumeError) in
-            Self.count(slice, into: &found)
-            try writer.append(slice)
-            _ = progress("writing", Double(k + 1) / Double(slices))
-        }
-        classVoxels = found
-    }
-
-    /// Counts labels by runs: one count after the other on the same number would wait for it.
-    private static func count<T: FixedWidthInteger & BitwiseCopyable>(_ labels: Span<T>, into found: inout [Int]) {
-        let inWord = 8 / MemoryLayout<T>.size
-        let ones = UInt64.max / UInt64(T.max)
-        unsafe labels.withUnsafeBufferPointer { labels in
-            var start = 0
-            while start < labels.count {
-                let label = unsafe labels[start]
-                var end = start + 1
-                // Eight bytes of the same label at a time.
-                while end + inWord <= labels.count,
-                    unsafe UnsafeRawPointer(labels.baseAddress! + end).loadUnaligned(as: UInt64.self)
-                        == UInt64(label) &* ones
-                { end += inWord }
-                while end < labels.count, unsafe labels[end] == label { end += 1 }
-                found[Int(label)] += end - start
-                start = end
-            }
-        }
     }
 }

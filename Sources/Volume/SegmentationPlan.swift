@@ -107,22 +107,21 @@ private struct Sizes {
             Item(name: "model file", bytes: model.byteCount),
             Item(
                 name: "output slices",
-                bytes: writers * LabelWriter.bytesNeeded(headers[0], values: model.file.labelValues)),
+                bytes: writers
+                    * LabelWriter.bytesNeeded(headers[0], values: model.file.labelValues, ownThread: run.threads > 1)),
         ]
         let codes = isOnDisk ? [] : [Item(name: "input codes", bytes: codeBytes)]
         var labels = isOnDisk ? [] : [Item(name: "labels", bytes: labelVolume)]
         if run.probabilities, !isOnDisk { labels.append(Item(name: "probabilities", bytes: probabilityVolume)) }
+        let slices = [
+            Item(name: "label slices", bytes: LabelStore.returnBytes(headers[0], grid, labelBytes: labelBytes))
+        ]
+        // Slices that are planes of the model are written while it runs.
+        let running = labels + (grid.axisMap.storedAxis[2] == 2 ? slices : [])
         return [
             ("reading", always + codes + [Item(name: readsSlices ? "voxels of a slice" : "voxels", bytes: voxels)]),
-            ("running", always + codes + [Item(name: "arena", bytes: run.arenaBytes)] + labels),
-            (
-                "writing",
-                always + labels + [
-                    Item(
-                        name: "label slices",
-                        bytes: LabelStore.returnBytes(headers[0], grid, labelBytes: labelBytes))
-                ]
-            ),
+            ("running", always + codes + [Item(name: "arena", bytes: run.arenaBytes)] + running),
+            ("writing", always + labels + slices),
         ]
     }
 

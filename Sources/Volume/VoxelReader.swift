@@ -13,11 +13,13 @@ struct VoxelReader {
     static let unusableLimit = 100
 
     /// Opens the file with the voxels and moves to the chosen volume.
-    init(header: NIfTIHeader) throws(VolumeError) {
+    /// - Parameter ownThread: inflates in a thread of its own, while the caller deals with the slab before.
+    init(header: NIfTIHeader, ownThread: Bool = false) throws(VolumeError) {
         self.header = header
         source = try ByteSource(path: header.dataPath)
         let start = header.dataOffset + header.volumeIndex * header.volumeBytes
         guard try source.skip(to: start) else { throw Self.truncated(header, have: 0) }
+        if ownThread { source.readAhead() }
     }
 
     private static func truncated(_ header: NIfTIHeader, have: Int) -> VolumeError {

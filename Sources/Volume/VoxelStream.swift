@@ -1,9 +1,12 @@
 /// The voxels of one volume as a stream of stored slices: the file is read again for every pass, and memory holds one slice.
 public struct VoxelStream: VoxelPasses, Sendable {
     public let header: NIfTIHeader
+    private let ownThread: Bool
 
-    public init(_ header: NIfTIHeader) {
+    /// - Parameter ownThread: every pass inflates in a thread of its own.
+    public init(_ header: NIfTIHeader, ownThread: Bool = false) {
         self.header = header
+        self.ownThread = ownThread
     }
 
     /// The most bytes that a pass allocates: one slice in its stored type and the buffers of the stream.
@@ -26,7 +29,7 @@ public struct VoxelStream: VoxelPasses, Sendable {
     /// - Returns: warnings of the reading (NaN voxels, bytes after the end).
     @discardableResult
     func forEachSlice(_ body: (Int, VoxelArray) throws(VolumeError) -> Void) throws(VolumeError) -> [String] {
-        var reader = try VoxelReader(header: header)
+        var reader = try VoxelReader(header: header, ownThread: ownThread)
         for slice in 0..<header.dims.z {
             try body(slice, reader.next(header.dims.x * header.dims.y))
         }

@@ -16,15 +16,16 @@ public struct VoxelVolume: Sendable {
         header.dims.count * header.datatype.storedByteCount + readBufferBytes
     }
 
-    /// Upper bound of the compressed-side buffer, zlib's state and window, and one slab.
+    /// Upper bound of the compressed-side buffer, zlib's state and window, one slab, and a thread's ring.
     public static let readBufferBytes = 1 << 20
 
     /// Reads the chosen volume. A gzip stream is read to its end, so that checksum and length are verified.
     /// NaN and infinite voxels become a stored 0 and are counted in a warning.
+    /// - Parameter ownThread: inflates in a thread of its own.
     /// - Throws: exit 3 when the file vanished; exit 4 for truncated or damaged data, for more than 1 % NaN or infinite
     ///   voxels, and for 64-bit integers that do not fit 32 bits.
-    public static func read(_ header: NIfTIHeader) throws(VolumeError) -> VoxelVolume {
-        var reader = try VoxelReader(header: header)
+    public static func read(_ header: NIfTIHeader, ownThread: Bool = false) throws(VolumeError) -> VoxelVolume {
+        var reader = try VoxelReader(header: header, ownThread: ownThread)
         let voxels = try reader.read()
         var result = header
         result.warnings += reader.warnings
@@ -33,9 +34,9 @@ public struct VoxelVolume: Sendable {
 
     /// Header and voxels in one call.
     public static func read(
-        path: String, options: NIfTIOptions = NIfTIOptions()
+        path: String, options: NIfTIOptions = NIfTIOptions(), ownThread: Bool = false
     ) throws(VolumeError) -> VoxelVolume {
-        try read(NIfTIHeader.read(path: path, options: options))
+        try read(NIfTIHeader.read(path: path, options: options), ownThread: ownThread)
     }
 
     /// The real value (slope and intercept applied) of the voxel with this linear index. For a few voxels only.

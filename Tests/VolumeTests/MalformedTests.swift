@@ -3,12 +3,12 @@ import Testing
 import Volume
 
 @Suite struct MalformedTests {
-    @Test(arguments: refusedFiles) func refused(_ file: FileCase) throws {
+    @Test(arguments: refusedFiles, [false, true]) func refused(_ file: FileCase, ownThread: Bool) throws {
         let folder = TemporaryFolder()
         for (name, bytes) in file.files { folder.write(name, bytes) }
         let path = "\(folder.path)/\(file.files[0].0)"
         let error = volumeError { () throws(VolumeError) in
-            let volume = try VoxelVolume.read(path: path, options: file.options)
+            let volume = try VoxelVolume.read(path: path, options: file.options, ownThread: ownThread)
             try LabelWriter.write(
                 [UInt8](repeating: 0, count: volume.dims.count), to: "\(folder.path)/out.nii",
                 like: volume.header, values: [0])
@@ -20,11 +20,11 @@ import Volume
         #expect(folder.names == file.files.map(\.0).sorted())
     }
 
-    @Test(arguments: acceptedFiles) func accepted(_ file: FileCase) throws {
+    @Test(arguments: acceptedFiles, [false, true]) func accepted(_ file: FileCase, ownThread: Bool) throws {
         let folder = TemporaryFolder()
         for (name, bytes) in file.files { folder.write(name, bytes) }
         let path = "\(folder.path)/\(file.files[0].0)"
-        let volume = try VoxelVolume.read(path: path, options: file.options)
+        let volume = try VoxelVolume.read(path: path, options: file.options, ownThread: ownThread)
         let warnings = volume.header.warnings
         if file.text.isEmpty {
             #expect(warnings.isEmpty)

@@ -51,14 +51,15 @@ import Volume
     }
 
     /// The writer's file is swapped for one on which every write fails with "no space left".
-    @Test(arguments: ["out.nii", "out.nii.gz"]) func fullDiskLeavesNothing(_ name: String) throws {
+    @Test(arguments: ["out.nii", "out.nii.gz"], [false, true])
+    func fullDiskLeavesNothing(_ name: String, ownThread: Bool) throws {
         let folder = TemporaryFolder()
         let header = try Self.header(folder, NIfTIBytes(dim: [3, 60, 60, 60, 1, 1, 1, 1]))
         var random = TestRandom(state: 3)
         let slice = (0..<3600).map { _ in UInt8.random(in: 0...255, using: &random) }
         let path = "\(folder.path)/\(name)"
         let error = volumeError { () throws(VolumeError) in
-            let writer = try LabelWriter(path: path, like: header, values: (0...255).map { $0 })
+            let writer = try LabelWriter(path: path, like: header, values: (0...255).map { $0 }, ownThread: ownThread)
             let full = unsafe open("/dev/full", O_WRONLY)
             dup2(full, writer.descriptor)
             close(full)
@@ -71,11 +72,12 @@ import Volume
         #expect(folder.names == ["in.nii"])
     }
 
-    @Test func releaseWithoutFinishLeavesNothing() throws {
+    @Test(arguments: [false, true]) func releaseWithoutFinishLeavesNothing(ownThread: Bool) throws {
         let folder = TemporaryFolder()
         let header = try Self.header(folder)
         do {
-            let writer = try LabelWriter(path: "\(folder.path)/out.nii.gz", like: header, values: [0, 1])
+            let writer = try LabelWriter(
+                path: "\(folder.path)/out.nii.gz", like: header, values: [0, 1], ownThread: ownThread)
             try writer.append([UInt8](repeating: 1, count: 20).span)
             #expect(folder.names.count == 2)
         }
@@ -114,11 +116,13 @@ import Volume
         let folder = TemporaryFolder()
         let header = try Self.header(folder)
         let classes = (0..<60).map { UInt8($0 % 3) }
-        for name in ["a.nii.gz", "b.nii.gz"] {
-            try LabelWriter.write(classes, to: "\(folder.path)/\(name)", like: header, values: [0, 1, 2])
+        for (name, ownThread) in [("a.nii.gz", false), ("b.nii.gz", false), ("c.nii.gz", true)] {
+            try LabelWriter.write(
+                classes, to: "\(folder.path)/\(name)", like: header, values: [0, 1, 2], ownThread: ownThread)
         }
         let bytes = folder.bytes("a.nii.gz")
         #expect(bytes == folder.bytes("b.nii.gz"))
+        #expect(bytes == folder.bytes("c.nii.gz"))
         // No time, no name in the gzip header.
         #expect(Array(bytes[3..<8]) == [0, 0, 0, 0, 0])
     }

@@ -118,4 +118,66 @@ import Testing
             }
         }
     }
+
+    /// Planes that come whole and in order are written at once where the image lies like the model; the file is the same.
+    @Test(arguments: [GridSize(0, 0, 0), GridSize(8, 4, 9)]) func slicesAreWrittenAsTheyArrive(_ size: GridSize) throws {
+        let folder = TemporaryFolder()
+        let header = try header(folder, .uint8, seed: 6)
+        var early = 0
+        for orientation in Self.orientations {
+            let map = try #require(AxisMap(stored: header.axisCodes, model: orientation))
+            let grid = ModelGrid(
+                axisMap: map,
+                grid: try GridMap(
+                    path: "x", inputSize: map.modelSize(of: header.dims),
+                    inputSpacing: map.modelSpacing(of: header.spacing), modelSize: size), normalization: .none)
+            let extent = grid.extent
+            let area = extent.height * extent.width
+            let labels = (0..<extent.voxels).map { UInt8(truncatingIfNeeded: $0 &* 37 % 7) }
+            let values = (0..<7).map { UInt16($0) }
+            let expected = LabelReturn(axisMap: map, grid: grid.grid).labels(from: labels)
+            let (path, other) = ("\(folder.path)/a.nii.gz", "\(folder.path)/b.nii.gz")
+            try LabelWriter.write(expected, to: other, like: header, values: values, overwrite: true)
+            for ownThread in [false, true] {
+                let store = try LabelStore(grid, labelBytes: 1, folder: nil, path: path)
+                let writer = try LabelWriter(
+                    path: path, like: header, values: values, overwrite: true, ownThread: ownThread)
+                let output = LabelOutput<UInt8>(store, writer, grid: grid, classes: 7)
+                for z in 0..<extent.depth {
+                    labels[(z * area)..<((z + 1) * area)].withUnsafeBytes {
+                        #expect(output.take(LabelSlice(z: z, y: 0..<extent.height, x: 0..<extent.width, labels: $0)))
+                    }
+                    if output.classVoxels.contains(where: { $0 > 0 }), z < extent.depth - 1 { early += 1 }
+                }
+                try output.finish { _ in }
+                #expect(output.classVoxels == (0..<7).map { l in expected.count { Int($0) == l } })
+                #expect(folder.bytes("a.nii.gz") == folder.bytes("b.nii.gz"), "\(orientation)")
+            }
+        }
+        #expect(early > 0)
+    }
+
+    /// The output's own reason is told, and nothing stays.
+    @Test func aFullDiskEndsTheRun() throws {
+        let folder = TemporaryFolder()
+        let header = try header(folder, .uint8, seed: 7)
+        let map = try #require(AxisMap(stored: header.axisCodes, model: header.axisCodes))
+        let grid = ModelGrid(
+            axisMap: map,
+            grid: try GridMap(
+                path: "x", inputSize: header.dims, inputSpacing: header.spacing, modelSize: GridSize(0, 0, 0)),
+            normalization: .none)
+        let store = try LabelStore(grid, labelBytes: 1, folder: nil, path: "out")
+        let writer = try LabelWriter(path: "\(folder.path)/out.nii", like: header, values: [0])
+        let output = LabelOutput<UInt8>(store, writer, grid: grid, classes: 1)
+        let full = unsafe open("/dev/full", O_WRONLY)
+        dup2(full, writer.descriptor)
+        close(full)
+        let plane = [UInt8](repeating: 0, count: header.dims.x * header.dims.y)
+        plane.withUnsafeBytes {
+            #expect(!output.take(LabelSlice(z: 0, y: 0..<header.dims.y, x: 0..<header.dims.x, labels: $0)))
+        }
+        #expect(output.outputError?.exitCode == 8 && output.outputError?.message.contains("No space left") == true)
+        #expect(folder.names == ["image.nii"])
+    }
 }
