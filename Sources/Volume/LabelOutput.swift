@@ -3,9 +3,10 @@ import MKRuntime
 
 /// Takes the network's labels and writes the image's slices as soon as all they show has arrived: where the image lies like
 /// the model's planes, while the network runs. Counts the voxels of every class on the way.
-final class LabelOutput<Label: FixedWidthInteger & BitwiseCopyable>: LabelSink {
+final class LabelOutput: LabelSink {
     private let store: LabelStore
     private let writer: LabelWriter
+    private let labelBytes: Int
     /// Width and height of the model's planes.
     private let plane: (Int, Int)
     /// Planes that arrived whole and in order, from the first.
@@ -17,8 +18,9 @@ final class LabelOutput<Label: FixedWidthInteger & BitwiseCopyable>: LabelSink {
     /// Spent in writing so far.
     private(set) var nanoseconds: UInt64 = 0
 
-    init(_ store: LabelStore, _ writer: LabelWriter, grid: ModelGrid, classes: Int) {
+    init(_ store: LabelStore, _ writer: LabelWriter, grid: ModelGrid, labelBytes: Int, classes: Int) {
         self.store = store
+        self.labelBytes = labelBytes
         self.writer = writer
         plane = (grid.extent.width, grid.extent.height)
         classVoxels = [Int](repeating: 0, count: classes)
@@ -55,13 +57,26 @@ final class LabelOutput<Label: FixedWidthInteger & BitwiseCopyable>: LabelSink {
     private func write(before end: Int, _ written: (Int) -> Void) throws(VolumeError) {
         guard end > slicesWritten else { return }
         let start = HostClock.nanoseconds()
-        try store.forEachSlice(Label.self, slices: slicesWritten..<end) { (k, slice) throws(VolumeError) in
-            slice.count(into: &classVoxels)
-            try writer.append(slice)
-            written(k)
+        // Not a generic class: its methods would be called through a table, with the slow code for any type of label.
+        if labelBytes == 1 {
+            try write(UInt8.self, slicesWritten..<end, written)
+        } else {
+            try write(UInt16.self, slicesWritten..<end, written)
         }
         slicesWritten = end
         nanoseconds += HostClock.nanoseconds() - start
+    }
+
+    private func write<T: FixedWidthInteger & BitwiseCopyable>(
+        _ type: T.Type, _ slices: Range<Int>, _ written: (Int) -> Void
+    ) throws(VolumeError) {
+        var found = classVoxels
+        try store.forEachSlice(type, slices: slices) { (k, slice) throws(VolumeError) in
+            slice.count(into: &found)
+            try writer.append(slice)
+            written(k)
+        }
+        classVoxels = found
     }
 }
 

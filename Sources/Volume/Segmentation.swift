@@ -53,21 +53,18 @@ public struct Segmentation {
                 overwrite: output.overwrite, labels: output.path, ownThread: ownThread)
         }
         var result = Segmentation(model: model, headers: headers, plan: plan, output: output.path, progress: progress)
-        if plan.labelBytes == 1 {
-            try result.run(UInt8.self, writer, probabilities, isa, pool)
-        } else {
-            try result.run(UInt16.self, writer, probabilities, isa, pool)
-        }
+        try result.run(writer, probabilities, isa, pool)
         return result
     }
 
-    private mutating func run<Label: FixedWidthInteger & BitwiseCopyable>(
-        _ type: Label.Type, _ writer: LabelWriter, _ probabilities: ProbabilityWriter?, _ isa: ISA, _ pool: ThreadPool
+    private mutating func run(
+        _ writer: LabelWriter, _ probabilities: ProbabilityWriter?, _ isa: ISA, _ pool: ThreadPool
     ) throws {
         let labels = try LabelStore(
             plan.grid, labelBytes: plan.labelBytes, probabilities: plan.run.probabilities ? model.file.classCount : 0,
             folder: folder, path: output)
-        let sink = LabelOutput<Label>(labels, writer, grid: plan.grid, classes: model.file.classCount)
+        let sink = LabelOutput(
+            labels, writer, grid: plan.grid, labelBytes: plan.labelBytes, classes: model.file.classCount)
         try infer(sink, isa, pool)
         let start = HostClock.nanoseconds()
         let before = sink.nanoseconds
@@ -101,7 +98,7 @@ public struct Segmentation {
     }
 
     /// Codes and arena are gone when it returns.
-    private mutating func infer(_ sink: LabelOutput<some Any>, _ isa: ISA, _ pool: ThreadPool) throws {
+    private mutating func infer(_ sink: LabelOutput, _ isa: ISA, _ pool: ThreadPool) throws {
         var start = HostClock.nanoseconds()
         let codes = try read(ownThread: pool.threads > 1)
         took("reading", HostClock.nanoseconds() - start)

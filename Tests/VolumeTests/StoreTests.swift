@@ -142,7 +142,7 @@ import Testing
                 let store = try LabelStore(grid, labelBytes: 1, folder: nil, path: path)
                 let writer = try LabelWriter(
                     path: path, like: header, values: values, overwrite: true, ownThread: ownThread)
-                let output = LabelOutput<UInt8>(store, writer, grid: grid, classes: 7)
+                let output = LabelOutput(store, writer, grid: grid, labelBytes: 1, classes: 7)
                 for z in 0..<extent.depth {
                     labels[(z * area)..<((z + 1) * area)].withUnsafeBytes {
                         #expect(output.take(LabelSlice(z: z, y: 0..<extent.height, x: 0..<extent.width, labels: $0)))
@@ -169,7 +169,7 @@ import Testing
             normalization: .none)
         let store = try LabelStore(grid, labelBytes: 1, folder: nil, path: "out")
         let writer = try LabelWriter(path: "\(folder.path)/out.nii", like: header, values: [0])
-        let output = LabelOutput<UInt8>(store, writer, grid: grid, classes: 1)
+        let output = LabelOutput(store, writer, grid: grid, labelBytes: 1, classes: 1)
         let full = unsafe open("/dev/full", O_WRONLY)
         dup2(full, writer.descriptor)
         close(full)
