@@ -130,6 +130,12 @@ public struct RunPlan: Sendable {
     /// Parts that each go through the whole depth.
     public var tileCount: Int { lines?.tiles.count ?? (mode == .tiles ? windowCount : max(1, strips.count)) }
 
+    /// Labels come as whole planes of the volume, one after the other from the first.
+    public var givesWholePlanes: Bool {
+        guard tileCount == 1 else { return false }
+        return mode == .windows || clipped(layouts[scoreTensor].extent) == volume
+    }
+
     /// The streamed block that op `index` belongs to.
     func streamedBlock(_ index: Int) -> TokenBlock? { TokenBlock.of(index, blocks) }
 

@@ -63,7 +63,7 @@ public struct Benchmark {
                 limits?.refresh()
             }
             let start = HostClock.nanoseconds()
-            try session.run(from: codes, to: NoLabels(), parallel: pool)
+            unsafe try session.run(from: codes, to: NoLabels(), parallel: pool)
             let taken = Double(HostClock.nanoseconds() - start) * 1e-9
             progress(round + 1, rounds + 1)
             guard round > 0 else { continue }

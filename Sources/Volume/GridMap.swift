@@ -122,6 +122,13 @@ public struct LabelReturn: Sendable {
         self.offsets = offsets
     }
 
+    /// Stored slices show planes of the model in their order: a slice can be written when its plane has come.
+    var followsPlanes: Bool {
+        guard planeAxis == 2 else { return false }
+        let shown = offsets[2].filter { $0 >= 0 }
+        return zip(shown, shown.dropFirst()).allSatisfy { $0 <= $1 }
+    }
+
     /// The model plane of an index along the stored axis `planeAxis`; -1 outside.
     func plane(_ index: Int) -> Int { offsets[planeAxis][index] }
 

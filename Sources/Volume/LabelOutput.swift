@@ -1,16 +1,14 @@
 import HostRuntime
 import MKRuntime
 
-/// Takes the network's labels and writes the image's slices as soon as all they show has arrived: where the image lies like
-/// the model's planes, while the network runs. Counts the voxels of every class on the way.
+/// Takes the network's labels and writes the image's slices: as the planes come, where slices follow planes, else from the
+/// store when all have come. Counts the voxels of every class on the way.
 final class LabelOutput: LabelSink {
     private let store: LabelStore
     private let writer: LabelWriter
     private let labelBytes: Int
-    /// Width and height of the model's planes.
-    private let plane: (Int, Int)
-    /// Planes that arrived whole and in order, from the first.
-    private var planes = 0
+    private let isDirect: Bool
+    private let slices: Int
     private var slicesWritten = 0
     private var failure: VolumeError?
     /// Voxels per class index of the slices written.
@@ -18,20 +16,25 @@ final class LabelOutput: LabelSink {
     /// Spent in writing so far.
     private(set) var nanoseconds: UInt64 = 0
 
-    init(_ store: LabelStore, _ writer: LabelWriter, grid: ModelGrid, labelBytes: Int, classes: Int) {
+    /// - Parameter isDirect: every plane comes whole and in order, and the store keeps no labels.
+    init(_ store: LabelStore, _ writer: LabelWriter, labelBytes: Int, isDirect: Bool, slices: Int, classes: Int) {
         self.store = store
-        self.labelBytes = labelBytes
         self.writer = writer
-        plane = (grid.extent.width, grid.extent.height)
+        self.labelBytes = labelBytes
+        self.isDirect = isDirect
+        self.slices = slices
         classVoxels = [Int](repeating: 0, count: classes)
     }
 
     func take(_ slice: LabelSlice) -> Bool {
-        guard store.take(slice) else { return false }
-        guard slice.z == planes, (slice.x.count, slice.y.count) == plane else { return true }
-        planes += 1
+        guard isDirect else { return store.take(slice) }
         do throws(VolumeError) {
-            try write(before: store.slicesReady(planes: planes)) { _ in }
+            // Not a generic class: its methods would be called through a table, with the slow code for any type of label.
+            if labelBytes == 1 {
+                try write(showing: unsafe Span(_bytes: slice.labels.bytes) as Span<UInt8>, z: slice.z)
+            } else {
+                try write(showing: unsafe Span(_bytes: slice.labels.bytes) as Span<UInt16>, z: slice.z)
+            }
         } catch {
             failure = error
             return false
@@ -47,36 +50,33 @@ final class LabelOutput: LabelSink {
     /// Writes the slices that are left and completes the file.
     /// - Parameter progress: called with the share of slices written.
     func finish(progress: (Double) -> Void) throws(VolumeError) {
-        let slices = store.slicesReady(planes: .max)
-        try write(before: slices) { progress(Double($0 + 1) / Double(slices)) }
+        if labelBytes == 1 { try finish(UInt8.self, progress) } else { try finish(UInt16.self, progress) }
         let start = HostClock.nanoseconds()
         try writer.finish()
         nanoseconds += HostClock.nanoseconds() - start
     }
 
-    private func write(before end: Int, _ written: (Int) -> Void) throws(VolumeError) {
-        guard end > slicesWritten else { return }
+    private func finish<T: FixedWidthInteger & BitwiseCopyable>(
+        _ type: T.Type, _ progress: (Double) -> Void
+    ) throws(VolumeError) {
+        if isDirect { return try write(showing: nil as Span<T>?, z: .max) }
         let start = HostClock.nanoseconds()
-        // Not a generic class: its methods would be called through a table, with the slow code for any type of label.
-        if labelBytes == 1 {
-            try write(UInt8.self, slicesWritten..<end, written)
-        } else {
-            try write(UInt16.self, slicesWritten..<end, written)
+        try store.forEachSlice(type) { (k, slice) throws(VolumeError) in
+            slice.count(into: &classVoxels)
+            try writer.append(slice)
+            progress(Double(k + 1) / Double(slices))
         }
-        slicesWritten = end
         nanoseconds += HostClock.nanoseconds() - start
     }
 
-    private func write<T: FixedWidthInteger & BitwiseCopyable>(
-        _ type: T.Type, _ slices: Range<Int>, _ written: (Int) -> Void
-    ) throws(VolumeError) {
-        var found = classVoxels
-        try store.forEachSlice(type, slices: slices) { (k, slice) throws(VolumeError) in
-            slice.count(into: &found)
+    private func write<T: FixedWidthInteger & BitwiseCopyable>(showing plane: Span<T>?, z: Int) throws(VolumeError) {
+        let start = HostClock.nanoseconds()
+        slicesWritten = try store.forEachSlice(from: slicesWritten, showing: plane, z: z) {
+            (_, slice) throws(VolumeError) in
+            slice.count(into: &classVoxels)
             try writer.append(slice)
-            written(k)
         }
-        classVoxels = found
+        nanoseconds += HostClock.nanoseconds() - start
     }
 }
 

@@ -3,19 +3,21 @@ import MKRuntime
 import Ops
 
 /// Class indices on the model's grid on their way to the output: `[depth][height][width]`, one or two bytes each, in memory or
-/// in a file. Voxels that never arrive are background. Probabilities of the classes are planes of their own, one byte each; where none
+/// in a file, or nowhere where they are written as they come. Voxels that never arrive are background. Probabilities of the classes are planes of their own, one byte each; where none
 /// arrive the first class has all.
 final class LabelStore: LabelSink {
-    private let store: ByteStore
+    private let store: ByteStore?
     private let extent: Extent
     private let bytes: Int
     private let back: LabelReturn
     private let probabilities: ByteStore?
     private let classes: Int
 
-    /// - Parameter probabilities: of how many classes; 0 for none.
+    /// - Parameters:
+    ///   - keepsLabels: false where `forEachSlice(showing:)` gets every plane.
+    ///   - probabilities: of how many classes; 0 for none.
     init(
-        _ grid: ModelGrid, labelBytes: Int, probabilities classes: Int = 0, folder: String?, path: String
+        _ grid: ModelGrid, labelBytes: Int, keepsLabels: Bool = true, probabilities classes: Int = 0, folder: String?, path: String
     ) throws(VolumeError) {
         self.classes = classes
         let voxels = grid.extent.voxels
@@ -27,11 +29,12 @@ final class LabelStore: LabelSink {
         extent = grid.extent
         bytes = labelBytes
         back = LabelReturn(axisMap: grid.axisMap, grid: grid.grid)
-        store = try ByteStore(count: extent.voxels * labelBytes, folder: folder, path: path)
+        store = keepsLabels ? try ByteStore(count: extent.voxels * labelBytes, folder: folder, path: path) : nil
     }
 
     func take(_ slice: LabelSlice) -> Bool {
-        unsafe put(slice, slice.labels, bytes: bytes, into: store, at: 0)
+        guard let store else { return true }
+        return unsafe put(slice, slice.labels, bytes: bytes, into: store, at: 0)
     }
 
     func takeProbabilities(_ slice: LabelSlice) -> Bool {
@@ -71,20 +74,38 @@ final class LabelStore: LabelSink {
         return (slice * slices + plane) * labelBytes
     }
 
-    /// Stored slices that can be put together once the first `planes` planes of the model have arrived: those before this one.
-    func slicesReady(planes: Int) -> Int {
-        guard planes < extent.depth else { return back.storedSize.z }
-        // Slices across the planes, or in the opposite order, need all of them.
-        guard back.planeAxis == 2 else { return 0 }
-        return (0..<back.storedSize.z).first { back.plane($0) >= planes } ?? back.storedSize.z
-    }
-
-    /// Calls `body` with slices of the stored grid, in their order: dims.x * dims.y class indices.
+    /// Calls `body` with every slice of the stored grid, from the first: dims.x * dims.y class indices.
     func forEachSlice<T: FixedWidthInteger & BitwiseCopyable>(
-        _ type: T.Type, slices: Range<Int>? = nil, _ body: (Int, Span<T>) throws(VolumeError) -> Void
+        _ type: T.Type, _ body: (Int, Span<T>) throws(VolumeError) -> Void
     ) throws(VolumeError) {
         precondition(MemoryLayout<T>.size == bytes, "labels of another width")
-        try forEachSlice(slices ?? 0..<back.storedSize.z, of: store, at: 0, outside: T.zero, body)
+        try forEachSlice(of: store!, at: 0, outside: T.zero, body)
+    }
+
+    /// Calls `body` with the slices from `first` that show plane `z` of the model or lie outside before such, which are background. For
+    /// images whose slices follow the planes.
+    /// - Parameter plane: its labels; nil after the last plane, for what lies outside behind it.
+    /// - Returns: the slice after the last.
+    func forEachSlice<T: FixedWidthInteger & BitwiseCopyable>(
+        from first: Int, showing plane: Span<T>?, z: Int, _ body: (Int, Span<T>) throws(VolumeError) -> Void
+    ) throws(VolumeError) -> Int {
+        precondition(MemoryLayout<T>.size == bytes, "labels of another width")
+        if let plane, back.keepsPlanes {
+            try body(first, plane)
+            return first + 1
+        }
+        var k = first
+        var slice = [T](repeating: 0, count: back.storedSize.x * back.storedSize.y)
+        while k < back.storedSize.z, back.plane(k) <= z {
+            unsafe slice.withUnsafeMutableBufferPointer { unsafe $0.update(repeating: 0) }
+            if let plane, back.plane(k) == z {
+                var target = slice.mutableSpan
+                back.place(plane, model: z, slices: k..<(k + 1), into: &target)
+            }
+            try body(k, slice.span)
+            k += 1
+        }
+        return k
     }
 
     /// The same for the probabilities of one class.
@@ -92,54 +113,30 @@ final class LabelStore: LabelSink {
         _ c: Int, _ body: (Int, Span<UInt8>) throws(VolumeError) -> Void
     ) throws(VolumeError) {
         guard let probabilities else { return }
-        try forEachSlice(
-            0..<back.storedSize.z, of: probabilities, at: c * extent.voxels, outside: c == 0 ? 255 : 0, body)
+        try forEachSlice(of: probabilities, at: c * extent.voxels, outside: c == 0 ? 255 : 0, body)
     }
 
     private func forEachSlice<T: FixedWidthInteger & BitwiseCopyable>(
-        _ all: Range<Int>, of store: ByteStore, at start: Int, outside: T,
-        _ body: (Int, Span<T>) throws(VolumeError) -> Void
+        of store: ByteStore, at start: Int, outside: T, _ body: (Int, Span<T>) throws(VolumeError) -> Void
     ) throws(VolumeError) {
-        let area = back.storedSize.x * back.storedSize.y
-        let planeCount = extent.height * extent.width
-        var plane = [T](repeating: 0, count: store.isInMemory ? 0 : planeCount)
+        let size = back.storedSize
+        let area = size.x * size.y
+        var plane = [T](repeating: 0, count: extent.height * extent.width)
         let isAligned = back.planeAxis == 2
         let step = isAligned ? 1 : Self.group
-        var group = [T](repeating: 0, count: back.keepsPlanes ? 0 : min(step, all.count) * area)
-        for first in stride(from: all.lowerBound, to: all.upperBound, by: step) {
-            let slices = first..<min(first + step, all.upperBound)
-            if back.keepsPlanes {
-                try withPlane(back.plane(first), of: store, at: start, &plane) { (plane) throws(VolumeError) in
-                    try body(first, plane)
-                }
-                continue
-            }
+        var group = [T](repeating: 0, count: min(step, size.z) * area)
+        for first in stride(from: 0, to: size.z, by: step) {
+            let slices = first..<min(first + step, size.z)
             unsafe group.withUnsafeMutableBufferPointer { unsafe $0.update(repeating: outside) }
             for z in 0..<extent.depth where !isAligned || back.plane(first) == z {
-                try withPlane(z, of: store, at: start, &plane) { (plane) throws(VolumeError) in
-                    var target = group.mutableSpan
-                    var part = target._mutatingExtracting(0..<(slices.count * area))
-                    back.place(plane, model: z, slices: slices, into: &part)
-                }
+                try store.read(into: &plane, at: start + z * plane.count * MemoryLayout<T>.size)
+                var target = group.mutableSpan
+                var part = target._mutatingExtracting(0..<(slices.count * area))
+                back.place(plane.span, model: z, slices: slices, into: &part)
             }
             for k in slices {
                 try body(k, group.span.extracting(((k - first) * area)..<((k - first + 1) * area)))
             }
         }
-    }
-
-    /// Calls `body` with plane `z` as it lies in memory, or through `buffer`.
-    private func withPlane<T: FixedWidthInteger & BitwiseCopyable>(
-        _ z: Int, of store: ByteStore, at start: Int, _ buffer: inout [T],
-        _ body: (Span<T>) throws(VolumeError) -> Void
-    ) throws(VolumeError) {
-        let count = extent.height * extent.width
-        let first = start + z * count * MemoryLayout<T>.size
-        guard let bytes = unsafe store.bytes else {
-            try store.read(into: &buffer, at: first)
-            return try body(buffer.span)
-        }
-        let plane = unsafe UnsafeRawBufferPointer(rebasing: bytes[first..<(first + count * MemoryLayout<T>.size)])
-        try body(unsafe Span(_unsafeElements: plane.bindMemory(to: T.self)))
     }
 }

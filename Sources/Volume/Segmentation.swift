@@ -61,10 +61,12 @@ public struct Segmentation {
         _ writer: LabelWriter, _ probabilities: ProbabilityWriter?, _ isa: ISA, _ pool: ThreadPool
     ) throws {
         let labels = try LabelStore(
-            plan.grid, labelBytes: plan.labelBytes, probabilities: plan.run.probabilities ? model.file.classCount : 0,
+            plan.grid, labelBytes: plan.labelBytes, keepsLabels: !plan.writesDirectly,
+            probabilities: plan.run.probabilities ? model.file.classCount : 0,
             folder: folder, path: output)
         let sink = LabelOutput(
-            labels, writer, grid: plan.grid, labelBytes: plan.labelBytes, classes: model.file.classCount)
+            labels, writer, labelBytes: plan.labelBytes, isDirect: plan.writesDirectly, slices: headers[0].dims.z,
+            classes: model.file.classCount)
         try infer(sink, isa, pool)
         let start = HostClock.nanoseconds()
         let before = sink.nanoseconds

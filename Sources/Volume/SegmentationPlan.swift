@@ -23,6 +23,8 @@ public struct SegmentationPlan: Sendable {
     public let storage: Storage
     /// Images are read slice by slice, never whole.
     public let readsSlices: Bool
+    /// Labels are written as they come and wait nowhere.
+    public let writesDirectly: Bool
     /// Of a class index, 1 or 2.
     public let labelBytes: Int
     /// What is resident at the same time in each phase; the process needs the largest sum.
@@ -47,10 +49,11 @@ public struct SegmentationPlan: Sendable {
             streaming: streaming, probabilities: probabilities, fusion: fusion)
         self.storage = storage
         readsSlices = storage == .disk && !grid.grid.interpolates
+        writesDirectly = run.givesWholePlanes && LabelReturn(axisMap: grid.axisMap, grid: grid.grid).followsPlanes
         labelBytes = Argmax(classes: file.classCount).labelBytes
         let sizes = Sizes(
             model: model, headers: headers, grid: grid, run: run, isOnDisk: storage == .disk,
-            readsSlices: readsSlices, labelBytes: labelBytes)
+            readsSlices: readsSlices, writesDirectly: writesDirectly, labelBytes: labelBytes)
         phases = sizes.phases()
         diskBytes = sizes.diskBytes
     }
@@ -87,10 +90,11 @@ private struct Sizes {
     let run: RunPlan
     let isOnDisk: Bool
     let readsSlices: Bool
+    let writesDirectly: Bool
     let labelBytes: Int
 
     private var codeBytes: Int { run.volume.voxels * headers.count }
-    private var labelVolume: Int { run.volume.voxels * labelBytes }
+    private var labelVolume: Int { writesDirectly ? 0 : run.volume.voxels * labelBytes }
     private var probabilityVolume: Int { run.probabilities ? run.volume.voxels * model.file.classCount : 0 }
 
     var diskBytes: Int {
@@ -111,13 +115,12 @@ private struct Sizes {
                     * LabelWriter.bytesNeeded(headers[0], values: model.file.labelValues, ownThread: run.threads > 1)),
         ]
         let codes = isOnDisk ? [] : [Item(name: "input codes", bytes: codeBytes)]
-        var labels = isOnDisk ? [] : [Item(name: "labels", bytes: labelVolume)]
+        var labels = isOnDisk || writesDirectly ? [] : [Item(name: "labels", bytes: labelVolume)]
         if run.probabilities, !isOnDisk { labels.append(Item(name: "probabilities", bytes: probabilityVolume)) }
         let slices = [
             Item(name: "label slices", bytes: LabelStore.returnBytes(headers[0], grid, labelBytes: labelBytes))
         ]
-        // Slices that are planes of the model are written while it runs.
-        let running = labels + (grid.axisMap.storedAxis[2] == 2 ? slices : [])
+        let running = labels + (writesDirectly ? slices : [])
         return [
             ("reading", always + codes + [Item(name: readsSlices ? "voxels of a slice" : "voxels", bytes: voxels)]),
             ("running", always + codes + [Item(name: "arena", bytes: run.arenaBytes)] + running),

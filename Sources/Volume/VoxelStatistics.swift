@@ -106,7 +106,7 @@ private struct KeyCounter: VoxelVisitor {
             let prefix = prefixes[index]
             // A pointer, because an array would look who shares it for every voxel.
             unsafe bins.withUnsafeMutableBufferPointer { bins in
-                let bins = unsafe bins.baseAddress!
+                let bins = bins.baseAddress!
                 for voxel in voxels {
                     let key = voxel.orderKey >> low
                     if isFirst || key >> 16 == prefix { unsafe bins[Int(key & 0xffff)] += 1 }
