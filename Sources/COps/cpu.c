@@ -14,7 +14,7 @@ uint32_t mk_cpu_features(void) {
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("avxvnni")) mask |= MK_CPU_AVXVNNI;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
-        mask |= MK_CPU_AVX512VNNI;
+        mask |= MK_CPU_AVX512VNNI | (__builtin_cpu_supports("avx512vbmi2") ? MK_CPU_AVX512VBMI2 : 0);
 #elif defined(__aarch64__) && defined(MKEDGE_NEON_ONLY)
     // Built without the others (kernels_neon.c).
 #elif defined(__aarch64__) && defined(__linux__)

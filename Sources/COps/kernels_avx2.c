@@ -26,8 +26,12 @@
 #include "norm_body.h"
 #define MK_SCAN(stage) mk_scan_##stage##_avx2
 #include "scan_body.h"
+#define MK_ADVANCE mk_scan_advance_avx2
+#include "scan_states_body.h"
 #define MK_LIMIT(name) mk_limit_##name##_avx2
 #define MK_LIMIT_CHAINS 8
 #include "limit_body.h"
+#define MK_LIMIT(name) mk_limit_##name##_avx2
+#include "limit_scan_body.h"
 #pragma clang attribute pop
 #endif

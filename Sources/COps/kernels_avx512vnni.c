@@ -26,8 +26,12 @@
 #include "norm_body.h"
 #define MK_SCAN(stage) mk_scan_##stage##_avx512vnni
 #include "scan_body.h"
+#define MK_ADVANCE mk_scan_advance_avx512vnni
+#include "scan_states_body.h"
 #define MK_LIMIT(name) mk_limit_##name##_avx512vnni
 #define MK_LIMIT_CHAINS 24
 #include "limit_body.h"
+#define MK_LIMIT(name) mk_limit_##name##_avx512vnni
+#include "limit_scan_body.h"
 #pragma clang attribute pop
 #endif

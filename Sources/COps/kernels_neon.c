@@ -25,9 +25,13 @@
 #include "norm_body.h"
 #define MK_SCAN(stage) mk_scan_##stage##_neon
 #include "scan_body.h"
+#define MK_ADVANCE mk_scan_advance_neon
+#include "scan_states_body.h"
 #define MK_LIMIT(name) mk_limit_##name##_neon
 #define MK_LIMIT_CHAINS 8
 #include "limit_body.h"
+#define MK_LIMIT(name) mk_limit_##name##_neon
+#include "limit_scan_body.h"
 
 #ifdef MKEDGE_NEON_ONLY
 // For a small image on a processor that has no more: the names that Ops asks for, without their code.

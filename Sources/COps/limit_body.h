@@ -69,27 +69,6 @@ int64_t MK_LIMIT(requantize)(int64_t rounds) {
     return rounds * 8 * MKV_LANES;
 }
 
-// States of the selective scan, by one token each.
-int64_t MK_LIMIT(scan)(int64_t rounds) {
-    const uint32_t words[16] = { 0x00030002, 0x00050004, 0x00070006, 0x00090008, 0x000B000A, 0x000D000C, 0x00010001, 0x00010001,
-                                 0x00030002, 0x00050004, 0x00070006, 0x00090008, 0x000B000A, 0x000D000C, 0x00010001, 0x00010001 };
-    const uint32_t bits[16] = { 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4 };
-    const mkv_exponent exponent = mkv_exponents((const uint8_t *)bits);
-    mkv_acc state[8], step = mkv_load_word((const uint8_t *)words), sum = mkv_zero();
-    for (int i = 0; i < 8; i++) state[i] = mkv_broadcast(i << 20);
-    for (int64_t r = 0; r < rounds; r++) {
-#pragma clang loop unroll(full)
-        for (int i = 0; i < 8; i += 2) {
-            MKV_OPAQUE(step);
-            mkv_scan_pair(words, 2, step, step, exponent, step, state + i, &sum);
-        }
-    }
-    for (int i = 0; i < 8; i++) sum = mkv_add32(sum, state[i]);
-    volatile int64_t sink = mkv_sum32(sum);
-    (void)sink;
-    return rounds * 8 * MKV_LANES;
-}
-
 // Bytes read and written: half of `bytes` each, from one half of the buffer to the other.
 int64_t MK_LIMIT(copy)(uint8_t *buffer, int64_t bytes) {
     const int64_t half = bytes / 2 & -256;

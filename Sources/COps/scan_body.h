@@ -1,4 +1,4 @@
-// The generic bodies of the selective scan's stages (Sources/Ops/Scan). MK_SCAN(stage) names the functions.
+// The generic bodies of the selective scan's stages (Sources/Ops/Scan), but for the states. MK_SCAN(stage) names the functions.
 
 // Planes hold one word of every token; here the words of a token come together, in rows.
 #define MK_SCAN_ROWS(planes, plane, mask, tokens, rows, pitch)                                                    \
@@ -29,17 +29,16 @@ MKV mkv_acc mkv_scan_input(const uint8_t *codes, int first, mkv_acc zero_point) 
 
 void MK_SCAN(prepare)(const mk_scan_run *run, const mk_scan_group *group, const uint32_t *softplus, uint8_t *codes,
                       uint32_t *steps, uint32_t *injections) {
+    // A channel that does not exist takes the first one's codes; nothing reads what becomes of them.
+    const uint8_t *planes[12];
+    for (int i = 0; i < 12; i++)
+        planes[i] = i < 8 ? run->step + (2 * i < run->channels ? i : 0) * run->step_block
+                          : run->x + (4 * (i - 8) < run->channels ? i - 8 : 0) * run->x_block;
     for (int32_t t = 0; t < run->count; t += MKV_LANES) {
         const int32_t rest = run->count - t, tokens = rest < MKV_LANES ? rest : MKV_LANES;
         const mkv_mask mask = mkv_mask_for(tokens);
-        // A channel that does not exist takes the first one's codes; nothing reads what becomes of them.
-        const uint8_t *planes[12];
-        MK_UNROLLED for (int i = 0; i < 12; i++) {
-            planes[i] = i < 8 ? run->step + (2 * i < run->channels ? i : 0) * run->step_block + 4 * t
-                              : run->x + (4 * (i - 8) < run->channels ? i - 8 : 0) * run->x_block + 4 * t;
-            __builtin_prefetch(planes[i] + run->ahead);
-        }
-#define MK_PLANE(i) planes[i]
+        MK_UNROLLED for (int i = 0; i < 12; i++) __builtin_prefetch(planes[i] + 4 * t + run->ahead);
+#define MK_PLANE(i) (planes[i] + 4 * t)
         MK_SCAN_ROWS(12, MK_PLANE, mask, tokens, codes + 64 * t, 64)
 #undef MK_PLANE
     }
@@ -89,51 +88,6 @@ void MK_SCAN(matrices)(const uint8_t *codes, ptrdiff_t block, int32_t states, in
                 mkv_store_masked((uint8_t *)(row + padded + n), mkv_shift_left_fixed(c, 16), there);
             }
         }
-    }
-}
-
-// Two states of MKV_LANES channels and one token.
-MKV void mkv_scan_pair(const uint32_t *matrices, const int32_t states, mkv_acc step, mkv_acc rate, mkv_exponent exponent,
-                       mkv_acc injection, mkv_acc *state, mkv_acc *sum) {
-    mkv_acc weight[2];
-    mkv_weights_of(step, rate, exponent, weight);
-    for (int i = 0; i < 2; i++) {
-        const mkv_acc before = state[i];
-        mkv_acc g = mkv_add_product(mkv_add_product(before, before, weight[i]), before, weight[i]);
-        g = mkv_add_product_saturated(g, injection, mkv_broadcast((int32_t)matrices[i]));
-        state[i] = g;
-        *sum = mkv_add_product(*sum, g, mkv_broadcast((int32_t)matrices[states + i]));
-    }
-}
-
-// All tokens of the run for `pairs` pairs of states from `pair` on. `pairs` is a literal, 4 at most: eight states and what is
-// needed beside them fit into the registers.
-MKV void mkv_scan_pairs(const mk_scan_core *run, mkv_exponent exponent, int32_t first, int32_t pair, const int pairs) {
-    const uint32_t *rates = run->rates + pair * 16 + first;
-    int32_t *states = run->state + pair * 32 + first;
-    mkv_acc state[8];
-    MK_UNROLLED for (int n = 0; n < 2 * pairs; n++) state[n] = mkv_load_word((const uint8_t *)(states + n * 16));
-    for (int32_t i = 0; i < run->count; i++) {
-        const ptrdiff_t t = run->reversed ? run->count - 1 - i : i;
-        const mkv_acc step = mkv_load_word((const uint8_t *)(run->steps + t * 16 + first));
-        const mkv_acc injection = mkv_load_word((const uint8_t *)(run->injections + t * 16 + first));
-        const uint32_t *matrices = run->matrices + t * run->matrices_pitch + 2 * pair;
-        uint8_t *read_out = (uint8_t *)(run->read_out + t * 16 + first);
-        mkv_acc sum = pair == 0 ? mkv_zero() : mkv_load_word(read_out);
-        MK_UNROLLED for (int p = 0; p < pairs; p++)
-            mkv_scan_pair(matrices + 2 * p, 2 * run->pairs, step, mkv_load_word((const uint8_t *)(rates + p * 16)), exponent,
-                          injection, state + 2 * p, &sum);
-        mkv_store(read_out, sum);
-    }
-    MK_UNROLLED for (int n = 0; n < 2 * pairs; n++) mkv_store((uint8_t *)(states + n * 16), state[n]);
-}
-
-void MK_SCAN(advance)(const mk_scan_core *run, const mk_scan_group *group) {
-    for (int32_t first = 0; first < 16; first += MKV_LANES) {
-        const mkv_exponent exponent = mkv_exponents((const uint8_t *)(group->exponent_bits + first));
-        int32_t pair = 0;
-        for (; pair + 4 <= run->pairs; pair += 4) mkv_scan_pairs(run, exponent, first, pair, 4);
-        for (; pair < run->pairs; pair++) mkv_scan_pairs(run, exponent, first, pair, 1);
     }
 }
 

@@ -241,7 +241,10 @@ MKV mkv_exponent mkv_exponents(const uint8_t *bits) {
     e.rounding = _mm256_or_si256(e.rounding, _mm256_slli_epi32(e.rounding, 16));
     return e;
 }
-MKV void mkv_weights_of(mkv_acc step, mkv_acc rate, mkv_exponent e, mkv_acc weight[2]) {
+#define MKV_SCAN_PAIRS 1
+MKV void mkv_weights_of(mkv_acc step, const uint32_t *rates, mkv_exponent e, mkv_acc weight[2], const int pairs) {
+    (void)pairs;
+    const __m256i rate = _mm256_loadu_si256((const __m256i *)rates);
     __m256i high = _mm256_mulhi_epu16(step, rate), low = _mm256_mullo_epi16(step, rate);
     low = _mm256_adds_epu16(low, e.rounding);
     __m256i whole = _mm256_mulhi_epu16(_mm256_adds_epu16(high, e.rounding), e.power);

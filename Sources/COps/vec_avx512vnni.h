@@ -158,18 +158,33 @@ MKV mkv_exponent mkv_exponents(const uint8_t *bits) {
     e.rounding = _mm512_sllv_epi16(_mm512_set1_epi16(1), _mm512_sub_epi16(e.rest, _mm512_set1_epi16(1)));
     return e;
 }
-MKV void mkv_weights_of(mkv_acc step, mkv_acc rate, mkv_exponent e, mkv_acc weight[2]) {
-    __m512i high = _mm512_mulhi_epu16(step, rate), low = _mm512_mullo_epi16(step, rate);
-    low = _mm512_adds_epu16(low, e.rounding);
-    __m512i whole = _mm512_srlv_epi16(_mm512_adds_epu16(high, e.rounding), e.rest);
-    __m512i f = _mm512_or_si512(_mm512_sllv_epi16(high, e.bits), _mm512_srlv_epi16(low, e.rest));
-    __m512i x = _mm512_sub_epi16(_mm512_set1_epi16(229), _mm512_mulhrs_epi16(f, _mm512_set1_epi16(20)));
-    x = _mm512_sub_epi16(_mm512_set1_epi16(1968), _mm512_mulhrs_epi16(f, x));
-    x = _mm512_sub_epi16(_mm512_set1_epi16(11356), _mm512_mulhrs_epi16(f, x));
-    x = _mm512_sub_epi16(_mm512_set1_epi16(-32768), _mm512_mulhrs_epi16(f, x));
-    x = _mm512_xor_si512(_mm512_srlv_epi16(x, whole), _mm512_set1_epi16(-32768));
-    weight[0] = _mm512_slli_epi32(x, 16);
-    weight[1] = _mm512_mask_mov_epi16(_mm512_setzero_si512(), 0xAAAAAAAA, x);
+// Of `pairs` pairs of states, MKV_SCAN_PAIRS at most, the rates 16 words apart.
+#define MKV_SCAN_PAIRS 4
+MKV void mkv_weights_of(mkv_acc step, const uint32_t *rates, mkv_exponent e, mkv_acc *weight, const int pairs) {
+    __m512i f[4], whole[4], x[4];
+#define MKV_EACH _Pragma("clang loop unroll(full)") for (int i = 0; i < pairs; i++)
+    MKV_EACH {
+        const __m512i rate = _mm512_loadu_si512(rates + 16 * i);
+        f[i] = _mm512_mulhi_epu16(step, rate);
+        x[i] = _mm512_mullo_epi16(step, rate);
+    }
+    MKV_EACH x[i] = _mm512_adds_epu16(x[i], e.rounding);
+    MKV_EACH whole[i] = _mm512_srlv_epi16(_mm512_adds_epu16(f[i], e.rounding), e.rest);
+#ifdef MKV_DOUBLE_SHIFTS
+    MKV_EACH f[i] = _mm512_shldv_epi16(f[i], x[i], e.bits);
+#else
+    MKV_EACH f[i] = _mm512_or_si512(_mm512_sllv_epi16(f[i], e.bits), _mm512_srlv_epi16(x[i], e.rest));
+#endif
+    MKV_EACH x[i] = _mm512_sub_epi16(_mm512_set1_epi16(229), _mm512_mulhrs_epi16(f[i], _mm512_set1_epi16(20)));
+    MKV_EACH x[i] = _mm512_sub_epi16(_mm512_set1_epi16(1968), _mm512_mulhrs_epi16(f[i], x[i]));
+    MKV_EACH x[i] = _mm512_sub_epi16(_mm512_set1_epi16(11356), _mm512_mulhrs_epi16(f[i], x[i]));
+    MKV_EACH x[i] = _mm512_sub_epi16(_mm512_set1_epi16(-32768), _mm512_mulhrs_epi16(f[i], x[i]));
+    MKV_EACH x[i] = _mm512_xor_si512(_mm512_srlv_epi16(x[i], whole[i]), _mm512_set1_epi16(-32768));
+    MKV_EACH {
+        weight[2 * i] = _mm512_slli_epi32(x[i], 16);
+        weight[2 * i + 1] = _mm512_mask_mov_epi16(_mm512_setzero_si512(), 0xAAAAAAAA, x[i]);
+    }
+#undef MKV_EACH
 }
 
 // (a·m + x·s + 2^(n-1)) >> n for n in 33...53, constants by lane; sums of 64 bits, upper words merged.

@@ -54,8 +54,10 @@ MKV mkv_exponent mkv_exponents(const uint8_t *bits) {
     e.rounding = vshlq_u16(vdupq_n_u16(1), vsubq_s16(vdupq_n_s16(15), e.bits));
     return e;
 }
-MKV void mkv_weights_of(mkv_acc step, mkv_acc rate, mkv_exponent e, mkv_acc weight[2]) {
-    const uint16x8_t a = vreinterpretq_u16_s32(step), b = vreinterpretq_u16_s32(rate);
+#define MKV_SCAN_PAIRS 1
+MKV void mkv_weights_of(mkv_acc step, const uint32_t *rates, mkv_exponent e, mkv_acc weight[2], const int pairs) {
+    (void)pairs;
+    const uint16x8_t a = vreinterpretq_u16_s32(step), b = vld1q_u16((const uint16_t *)rates);
     const uint32x4_t p0 = vmull_u16(vget_low_u16(a), vget_low_u16(b)), p1 = vmull_high_u16(a, b);
     const uint16x8_t high = vuzp2q_u16(vreinterpretq_u16_u32(p0), vreinterpretq_u16_u32(p1));
     uint16x8_t low = vuzp1q_u16(vreinterpretq_u16_u32(p0), vreinterpretq_u16_u32(p1));

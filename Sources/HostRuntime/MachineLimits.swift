@@ -42,7 +42,7 @@ import Ops
                 dot = mk_limit_dot_avx512vnni
                 dot16 = mk_limit_dot16_avx512vnni
                 requantize = mk_limit_requantize_avx512vnni
-                scan = mk_limit_scan_avx512vnni
+                scan = ISA.hasDoubleShifts ? mk_limit_scan_avx512vbmi2 : mk_limit_scan_avx512vnni
                 unsafe copy = unsafe mk_limit_copy_avx512vnni
         #elseif arch(arm64)
             case .neon, .dotprod, .i8mm:

@@ -63,6 +63,10 @@ public enum ISA: UInt8, CaseIterable, Sendable {
         }
     }
 
+    /// Whether `avx512vnni` may shift two halves as one, too, which the first CPUs with VNNI cannot. Not a set of its own: only the
+    /// states of the selective scan gain by it.
+    public static let hasDoubleShifts = mk_cpu_features() & UInt32(MK_CPU_AVX512VBMI2) != 0
+
     public var isSupported: Bool { mk_cpu_features() & feature == feature }
 
     /// The fastest set that this CPU has: they are listed from slow to fast.

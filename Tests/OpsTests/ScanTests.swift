@@ -40,6 +40,39 @@ import Testing
         #expect(distinct.count == 10)
     }
 
+    #if arch(x86_64)
+        /// Where a CPU has double shifts, nothing else runs the states without them.
+        @Test(.enabled(if: ISA.hasDoubleShifts)) func doubleShiftsChangeNoBit() {
+            var generator = SplitMix64(9)
+            for pairs in [1, 3, 4, 8, 13] {
+                for reversed in [Int32(0), 1] {
+                    let (count, pitch) = (21, (4 * pairs + 15) & ~15)
+                    func words(_ count: Int) -> [UInt32] { (0..<count).map { _ in .random(in: 0...(.max), using: &generator) } }
+                    // The same step twice in a word, as `prepare` leaves it.
+                    let steps = words(count * 16).map { $0 & 0xFFFF | $0 << 16 }
+                    let (injections, matrices) = (words(count * 16), words(count * pitch))
+                    let rates = words(pairs * 16)
+                    let start = words(pairs * 32).map { Int32(bitPattern: $0) }
+                    var group = mk_scan_group()
+                    withUnsafeMutableBytes(of: &group.exponent_bits) { bits in
+                        for c in 0..<16 { bits.storeBytes(of: Int32(c % 13), toByteOffset: 4 * c, as: Int32.self) }
+                    }
+                    let found = [mk_scan_advance_avx512vnni, mk_scan_advance_avx512vbmi2].map { advance in
+                        let (state, readOut) = (Pinned(start), Pinned([Int32](repeating: 0, count: count * 16)))
+                        let inputs = [steps, injections, matrices, rates].map(Pinned.init)
+                        var run = mk_scan_core(
+                            steps: inputs[0].pointer, injections: inputs[1].pointer, matrices: inputs[2].pointer,
+                            matrices_pitch: pitch, rates: inputs[3].pointer, state: state.pointer,
+                            read_out: readOut.pointer, count: Int32(count), pairs: Int32(pairs), reversed: reversed)
+                        withExtendedLifetime(inputs) { advance(&run, &group) }
+                        return state.values + readOut.values
+                    }
+                    #expect(found[0] == found[1] && found[0].prefix(start.count) != start.prefix(start.count))
+                }
+            }
+        }
+    #endif
+
     /// 2.3 units of 2^-15 everywhere; where u is small and only rounding is left, 0.85 and no bias, which would
     /// change how long a slow state remembers.
     @Test func exponentIsWithinItsBound() {
@@ -77,4 +110,19 @@ import Testing
             #expect(g >> 16 == 0 && abs(g - 1 << 15) <= 1 << 15, "\(start): \(g)")
         }
     }
+}
+
+/// Values that stay at one address.
+private final class Pinned<T: BitwiseCopyable> {
+    private let buffer: UnsafeMutableBufferPointer<T>
+
+    init(_ values: [T]) {
+        buffer = .allocate(capacity: values.count)
+        _ = buffer.initialize(from: values)
+    }
+
+    deinit { buffer.deallocate() }
+
+    var pointer: UnsafeMutablePointer<T> { buffer.baseAddress! }
+    var values: [T] { Array(buffer) }
 }

@@ -5,7 +5,8 @@
 #include <stdint.h>
 
 // Instruction sets this CPU and this operating system can run (bit mask).
-enum { MK_CPU_AVX2 = 1, MK_CPU_AVX512VNNI = 2, MK_CPU_DOTPROD = 4, MK_CPU_I8MM = 8, MK_CPU_AVXVNNI = 16 };
+enum { MK_CPU_AVX2 = 1, MK_CPU_AVX512VNNI = 2, MK_CPU_DOTPROD = 4, MK_CPU_I8MM = 8, MK_CPU_AVXVNNI = 16,
+       MK_CPU_AVX512VBMI2 = 32 };
 uint32_t mk_cpu_features(void);
 
 // Per output channel: bias added to the accumulator, then the requantization of docs/arithmetic.md.
@@ -323,6 +324,7 @@ typedef struct mk_scan_core {
 typedef void mk_scan_advance_kernel(const mk_scan_core *run, const mk_scan_group *group);
 mk_scan_advance_kernel mk_scan_advance_avx2;
 mk_scan_advance_kernel mk_scan_advance_avx512vnni;
+mk_scan_advance_kernel mk_scan_advance_avx512vbmi2;
 mk_scan_advance_kernel mk_scan_advance_neon;
 
 // `codes`: b, then c, as i16 words of two states in planes `block` bytes apart; writes `count` rows of `matrices`.
@@ -350,4 +352,4 @@ MK_LIMITS(avx2)
 MK_LIMITS(avx512vnni)
 MK_LIMITS(neon)
 mk_limit mk_limit_dot_avxvnni, mk_limit_dot16_avxvnni, mk_limit_dot_avx512vnni256, mk_limit_dot16_avx512vnni256;
-mk_limit mk_limit_dot_dotprod, mk_limit_dot_i8mm;
+mk_limit mk_limit_dot_dotprod, mk_limit_dot_i8mm, mk_limit_scan_avx512vbmi2;

@@ -171,7 +171,11 @@ extension Scan {
             case .avx2, .avxvnni, .avx512vnni256:
                 unsafe mk_scan_advance_avx2(&run, constants(buffers, group))
             case .avx512vnni:
-                unsafe mk_scan_advance_avx512vnni(&run, constants(buffers, group))
+                if ISA.hasDoubleShifts {
+                    unsafe mk_scan_advance_avx512vbmi2(&run, constants(buffers, group))
+                } else {
+                    unsafe mk_scan_advance_avx512vnni(&run, constants(buffers, group))
+                }
         #elseif arch(arm64)
             case .neon, .dotprod, .i8mm:
                 unsafe mk_scan_advance_neon(&run, constants(buffers, group))
