@@ -10,10 +10,24 @@ extension TensorRecord {
 
     /// For an input of this extent, a multiple of the cell. May be zero or negative where the network takes more away.
     public func extent(of input: Extent) -> Extent {
-        Extent(
+        let own = Extent(
             depth: (input.depth >> coarseness.depth) + Int(growth.0),
             height: (input.height >> coarseness.height) + Int(growth.1),
             width: (input.width >> coarseness.width) + Int(growth.2))
+        return switch span {
+        case .voxel: own
+        case .slice: Extent(depth: own.depth, height: 1, width: 1)
+        case .volume: Extent(cube: 1)
+        }
+    }
+
+    /// Whether nothing is said of axes that are gone.
+    var isSpanSound: Bool {
+        switch span {
+        case .voxel: true
+        case .slice: growth.1 == 0 && growth.2 == 0 && coarseness.height == 0 && coarseness.width == 0
+        case .volume: growth == (0, 0, 0) && coarseness == Extent(cube: 0)
+        }
     }
 }
 

@@ -28,7 +28,21 @@ extension ModelFile {
         Multiply(
             requantizer: Requantizer(multiplier: Int32(op.multiplierA), shift: op.shift),
             zeroPointA: tensor(operand(op, 0)).zeroPoint, zeroPointB: tensor(operand(op, 1)).zeroPoint,
-            zeroPointOut: tensor(Int(op.output)).zeroPoint)
+            zeroPointOut: tensor(Int(op.output)).zeroPoint, spanB: spread(op, 1))
+    }
+
+    /// What a voxel of operand `index` stands for in the output: itself, or all of a slice or of the volume.
+    public func spread(_ op: OpRecord, _ index: Int) -> VoxelSpan {
+        let span = tensor(operand(op, index)).span
+        return span == tensor(Int(op.output)).span ? .voxel : span
+    }
+
+    public func globalPool(_ op: OpRecord) -> GlobalPool {
+        let (input, output) = (tensor(operand(op, 0)), tensor(Int(op.output)))
+        return GlobalPool(
+            channels: Int(output.channels), inputElement: input.element ?? .u8, inputZeroPoint: input.zeroPoint,
+            outputElement: output.element ?? .u8, outputZeroPoint: output.zeroPoint,
+            isPerSlice: output.span == .slice)
     }
 
     public func maxPool(_ op: OpRecord) -> MaxPool {

@@ -8,6 +8,7 @@ struct OpValidator {
     let index: Int
 
     func run() throws(ModelFileError) {
+        try checkSpans()
         switch op.kind {
         case .conv3d: try conv3D()
         case .lookup: try lookup()
@@ -32,6 +33,7 @@ struct OpValidator {
             case .maxPool: try maxPool()
             case .multiply: try multiply()
             case .resize: try resize()
+            case .globalPool: try globalPool()
         #endif
         }
     }
@@ -62,6 +64,8 @@ struct OpValidator {
         try require(
             tensor.growth == output.growth, .badShape, "extent", Int(output.growth.2), Int(tensor.growth.2))
         try require(
+            tensor.span == output.span, .badShape, "span", Int(tensor.span.rawValue), Int(output.span.rawValue))
+        try require(
             tensor.coarseness == output.coarseness, .badShape, "coarseness", output.coarseness.width,
             tensor.coarseness.width)
     }
@@ -70,6 +74,38 @@ struct OpValidator {
         try require(
             tensor.channels == output.channels, .badShape, "channels", Int(output.channels), Int(tensor.channels))
         try requireSameExtent(tensor)
+    }
+
+    /// Of an operand each voxel of which may stand for a slice or the volume.
+    func requireSameExtent(orSpread tensor: TensorRecord) throws(ModelFileError) {
+        guard tensor.span != output.span else { return try requireSameExtent(tensor) }
+        try require(output.span == .voxel, .badShape, "span", Int(output.span.rawValue), Int(tensor.span.rawValue))
+        guard tensor.span == .slice else { return }
+        try require(
+            tensor.growth.0 == output.growth.0, .badShape, "extent", Int(output.growth.0), Int(tensor.growth.0))
+        try require(
+            tensor.coarseness.depth == output.coarseness.depth, .badShape, "coarseness", output.coarseness.depth,
+            tensor.coarseness.depth)
+    }
+
+    /// Where a voxel stands for more than itself, ops that look around it, or at its slice or volume, make no sense.
+    private func checkSpans() throws(ModelFileError) {
+        guard op.kind != .globalPool else { return }
+        var (isPooled, isMixed) = (output.span != .voxel, false)
+        for i in 0..<Int(clamping: op.operandCount) {
+            isPooled = isPooled || input(i).span != .voxel
+            isMixed = isMixed || input(i).span != output.span
+        }
+        guard isPooled else { return }
+        let isVoxelwise =
+            switch op.kind {
+            case .conv3d:
+                op.kernel == (1, 1, 1) && op.padding == (0, 0, 0) && op.factor == Extent(cube: 1) && !isMixed
+            case .depthwise: op.kernel == (1, 1, 1)
+            case .lookup, .lookupWide, .add, .addWide, .multiply, .concat, .narrow, .layerNorm: true
+            default: false
+            }
+        try require(isVoxelwise, .badShape, "span", Int(output.span.rawValue), 0)
     }
 
     /// `bytes` of the tables section from the op's offset on.
@@ -250,9 +286,11 @@ struct OpValidator {
         try require(output.storage != .labels, .badShape, "output storage", 3, 1)
         try requireOperands(Int(clamping: op.operandCount), storage: output.storage)
         var channels = 0
+        var isWhole = false
         for i in 0..<Int(clamping: op.operandCount) {
             channels += Int(input(i).channels)
-            try requireSameExtent(input(i))
+            try requireSameExtent(orSpread: input(i))
+            isWhole = isWhole || input(i).span == output.span
             try require(
                 input(i).zeroPoint == output.zeroPoint, .badShape, "zeroPoint", Int(input(i).zeroPoint),
                 Int(output.zeroPoint))
@@ -260,6 +298,7 @@ struct OpValidator {
         try require(
             output.storage == .u8 || output.zeroPoint == 0, .badShape, "zeroPoint", Int(output.zeroPoint), 0)
         try require(Int(output.channels) == channels, .badShape, "channels", Int(output.channels), channels)
+        try require(isWhole, .badShape, "span", Int(output.span.rawValue), Int(input(0).span.rawValue))
     }
 
     private func argmax() throws(ModelFileError) {

@@ -161,6 +161,8 @@ public struct TensorRecord: Equatable, Sendable {
     public var growth: (Int16, Int16, Int16) = (0, 0, 0)
     /// log2 of how much coarser than the input tensor along each axis: 0 ... 8.
     public var coarseness = Extent(cube: 0)
+    /// What one of its voxels stands for. Growth and coarseness are 0 along the axes that are gone.
+    public var span = VoxelSpan.voxel
     /// First of `scaleCount` (1 or `channels`) entries of the scales section; real = scale · (code - zeroPoint).
     public var scaleOffset: UInt32 = 0
     public var scaleCount: UInt32 = 0
@@ -189,7 +191,9 @@ public struct TensorRecord: Equatable, Sendable {
             return nil
         }
         coarseness = Extent(depth: most - less.0, height: most - less.1, width: most - less.2)
-        for reserved in (at + 43)..<(at + Self.size) where v.u8(reserved) != 0 { return nil }
+        guard let span = VoxelSpan(rawValue: v.u8(at + 43)) else { return nil }
+        self.span = span
+        for reserved in (at + 44)..<(at + Self.size) where v.u8(reserved) != 0 { return nil }
     }
 
     func write(_ w: inout ByteWriter) {
@@ -206,13 +210,14 @@ public struct TensorRecord: Equatable, Sendable {
         w.append(low.bitPattern)
         w.append(high.bitPattern)
         for level in [coarseness.depth, coarseness.height, coarseness.width] { w.append(UInt8(most - level)) }
-        w.zeros(21)
+        w.append(span.rawValue)
+        w.zeros(20)
     }
 
     public static func == (a: TensorRecord, b: TensorRecord) -> Bool {
         a.name == b.name && a.storage == b.storage && a.zeroPoint == b.zeroPoint && a.channels == b.channels
-            && a.growth == b.growth && a.coarseness == b.coarseness && a.scaleOffset == b.scaleOffset
-            && a.scaleCount == b.scaleCount
+            && a.growth == b.growth && a.coarseness == b.coarseness && a.span == b.span
+            && a.scaleOffset == b.scaleOffset && a.scaleCount == b.scaleCount
             && a.low.bitPattern == b.low.bitPattern && a.high.bitPattern == b.high.bitPattern
     }
 
@@ -251,6 +256,7 @@ public struct OpRecord: Equatable, Sendable {
         case maxPool = 18
         case multiply = 19
         case resize = 20
+        case globalPool = 21
     }
 
     public var name = StringRef()
@@ -272,7 +278,7 @@ public struct OpRecord: Equatable, Sendable {
     /// conv3d, depthwise, tokenConv: bytes of the weights section, in kernel order.
     public var weightsOffset: UInt64 = 0
     public var weightsBytes: UInt64 = 0
-    /// conv3d, depthwise, tokenConv, gate: first of `channels(output)` records of the channels section.
+    /// conv3d, depthwise, tokenConv, gate, globalPool: first of `channels(output)` records of the channels section.
     public var channelOffset: UInt32 = 0
     /// Byte offset in the tables section of 256 entries (lookup), 4096 entries (lookupWide), of `NormChannel` records (groupNorm), of
     /// `LayerNorm.Channel` records (layerNorm), of `mk_affine` records (narrow), of the

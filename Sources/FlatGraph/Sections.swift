@@ -21,7 +21,7 @@ public enum MKQ {
                 "group-norm", "layer-norm", "add-i16", "depth-to-space", "depthwise-u8", "token-conv-u8",
                 "token-conv-i16", "kan-basis", "scan", "gate", "narrow", "lookup-i16", "slice-order",
                 "max-pool", "multiply-u8", "resize", "norm-slices", "lookup-i16-i16", "concat-i16",
-                "depth-space-i16", "max-pool-3",
+                "depth-space-i16", "max-pool-3", "global-pool",
             ]
     #endif
     /// Those of a build for chains of convolutions alone (MKEDGE_CONV_ONLY).

@@ -92,11 +92,37 @@ extension OpValidator {
     func multiply() throws(ModelFileError) {
         try requireOperands(2, storage: .u8)
         try requireStorage(.u8)
-        for i in 0..<2 { try requireSameShape(input(i)) }
+        try requireSameShape(input(0))
+        try require(
+            input(1).channels == output.channels, .badShape, "channels", Int(input(1).channels), Int(output.channels))
+        try requireSameExtent(orSpread: input(1))
         try require(
             Requantizer.multiplierRange.contains(op.multiplierA), .badValue, "multiplier",
             Int(truncatingIfNeeded: op.multiplierA), Int(clamping: Requantizer.multiplierRange.upperBound))
         try require(Requantizer.shiftRange.contains(op.shift), .badValue, "shift", Int(op.shift), 53)
+    }
+
+    func globalPool() throws(ModelFileError) {
+        try requireOperands(1, storage: nil)
+        let input = input(0)
+        try require(input.storage != .labels && input.span == .voxel, .badShape, "input storage", 3, 1)
+        try require(output.storage != .labels && output.span != .voxel, .badShape, "output storage", 3, 1)
+        try requireStorage(output.storage)
+        try require(
+            input.channels == output.channels, .badShape, "channels", Int(output.channels), Int(input.channels))
+        if output.span == .slice {
+            try require(
+                output.growth.0 == input.growth.0 && output.coarseness.depth == input.coarseness.depth, .badShape,
+                "coarseness", output.coarseness.depth, input.coarseness.depth)
+        }
+        try requireChannels(Int(output.channels))
+        for c in 0..<Int(output.channels) {
+            let channel = file.channel(Int(clamping: op.channelOffset) + c)
+            try require(
+                channel.multiplier >= 0 && channel.reserved == 0 && channel.bias == 0, .badValue, "multiplier",
+                Int(channel.multiplier), 0)
+            try require(GlobalPool.shiftRange.contains(channel.shift), .badValue, "shift", Int(channel.shift), 62)
+        }
     }
 
     func depthwise() throws(ModelFileError) {

@@ -139,6 +139,9 @@ struct Validator {
                 .badValue, .tensors, index: index, field: "channels", value: Int(clamping: tensor.channels),
                 expected: 65_535)
         }
+        guard tensor.isSpanSound else {
+            throw ModelFileError(.badValue, .tensors, index: index, field: "span", value: Int(tensor.span.rawValue))
+        }
         if tensor.storage != .u8, tensor.zeroPoint != 0 {
             throw ModelFileError(.badValue, .tensors, index: index, field: "zeroPoint", value: Int(tensor.zeroPoint))
         }
@@ -207,7 +210,7 @@ struct Validator {
             throw ModelFileError(.badGraph, .ops, index: file.opCount - 1, field: "output", value: Int(last.output))
         }
         let input = file.tensor(Int(file.record.inputTensor))
-        guard input.storage == .u8, input.growth == (0, 0, 0) else {
+        guard input.storage == .u8, input.growth == (0, 0, 0), input.span == .voxel else {
             throw ModelFileError(.badGraph, .tensors, index: Int(file.record.inputTensor), field: "storage")
         }
         // Without padding the labels cover only the middle of the volume; they never reach beyond it.

@@ -69,10 +69,7 @@ public struct FloatExecutor {
         case .conv3d(let conv):
             return conv.stride == Size3(cube: 1)
                 ? FloatConvolution(conv, inputs[0]).run(parallel) : FloatTokens.strided(inputs[0], conv)
-        case .concat:
-            return FloatTensor(
-                channels: inputs.reduce(0) { $0 + $1.channels }, size: inputs[0].size,
-                values: inputs.flatMap(\.values))
+        case .concat: return FloatGrids.concatenate(inputs)
         case .batchNorm(let norm):
             var result = inputs.removeFirst()
             FloatKernels.normalize(&result, norm, parallel)
@@ -87,7 +84,7 @@ public struct FloatExecutor {
             return result
         case .multiply:
             var result = inputs.removeFirst()
-            for i in result.values.indices { result.values[i] *= inputs[0].values[i] }
+            FloatGrids.multiply(&result, inputs[0])
             return result
         case .groupNorm(let norm):
             var result = inputs.removeFirst()
@@ -105,6 +102,7 @@ public struct FloatExecutor {
         case .depthToSpace(let factor): return FloatGrids.depthToSpace(inputs[0], factor)
         case .maxPool(let pool): return FloatGrids.maxPool(inputs[0], pool)
         case .resize(let resize): return FloatGrids.resize(inputs[0], resize)
+        case .globalPool(let isPerSlice): return FloatGrids.globalPool(inputs[0], isPerSlice: isPerSlice)
         case .sliceOrder(let order): return FloatTokens.reorder(inputs[0], order)
         case .argmax: preconditionFailure("an argmax makes no float tensor")
         }

@@ -157,12 +157,14 @@ public enum FloatOp: Equatable, Sendable {
     case depthToSpace(Size3)
     case maxPool(GridPool)
     case resize(GridResize)
+    /// The mean of each channel over the volume, or over each slice: one voxel, which `multiply` and `concat` take for all of them.
+    case globalPool(isPerSlice: Bool)
     /// The token sequence in another order, or back; the size stays. See `SliceOrder`.
     case sliceOrder(SliceOrder)
     case add
-    /// Of two values, element by element.
+    /// Of two values, element by element; the second may have one voxel for a slice or the volume.
     case multiply
-    /// Along the channels.
+    /// Along the channels; a value may have one voxel for a slice or the volume.
     case concat
     /// Index of the largest channel, the lowest on a tie.
     case argmax
@@ -181,6 +183,7 @@ public enum FloatOp: Equatable, Sendable {
         case .depthToSpace: "depth to space"
         case .maxPool: "max pool"
         case .resize: "resize"
+        case .globalPool: "global pool"
         case .sliceOrder: "slice order"
         case .activation(let f): f.name
         case .add: "add"
@@ -201,7 +204,7 @@ extension FloatOp {
         case .depthToSpace(let factor): inputs[0] / factor.count
         case .kanBasis(let basis): inputs[0] * basis.outputsPerChannel
         case .batchNorm, .groupNorm, .layerNorm, .activation, .depthwise, .tokenConv, .scan, .gate, .sliceOrder, .add,
-            .multiply, .maxPool, .resize:
+            .multiply, .maxPool, .resize, .globalPool:
             inputs[0]
         }
     }
@@ -212,6 +215,7 @@ extension FloatOp {
         case .depthToSpace(let factor): input * factor
         case .resize(let resize): input * resize.factor
         case .maxPool(let pool): input / pool.factor
+        case .globalPool(let isPerSlice): Size3(depth: isPerSlice ? input.depth : 1, height: 1, width: 1)
         default: input
         }
     }
@@ -234,7 +238,7 @@ extension FloatOp {
     /// Whether a voxel's output depends on more than its surroundings: on statistics or on the whole sequence.
     public var isGlobal: Bool {
         switch self {
-        case .groupNorm, .scan, .sliceOrder: true
+        case .groupNorm, .globalPool, .scan, .sliceOrder: true
         default: false
         }
     }
@@ -305,9 +309,11 @@ public struct FloatGraph: Equatable, Sendable {
     public func sizes(input: Size3) throws(GraphError) -> [Size3] {
         var result = [input]
         try GraphCheck.checkSize(input, channels: inputChannels, node: "input")
+        let spans = grids().map(\.span)
         for node in nodes {
-            let size = node.op.outputSize(result[node.inputs[0]])
-            guard node.inputs.allSatisfy({ result[$0] == result[node.inputs[0]] }) else {
+            let first = node.sizing(spans)
+            let size = node.op.outputSize(result[first])
+            guard node.inputs.allSatisfy({ spans[$0] != spans[first] || result[$0] == result[first] }) else {
                 throw GraphError(node: node.name, message: "inputs differ in size")
             }
             try GraphCheck.checkSize(size, channels: channels[node.output], node: node.name)

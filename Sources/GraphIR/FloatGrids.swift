@@ -49,29 +49,57 @@ extension Size3 {
     }
 }
 
+/// What one voxel of a value stands for.
+public enum ValueSpan: Sendable {
+    /// A voxel of its grid.
+    case voxel
+    /// All of a slice: the value has one voxel for it.
+    case slice
+    /// All of the volume.
+    case volume
+}
+
+/// Where the voxels of a value lie.
+public struct ValueGrid: Equatable, Sendable {
+    /// log2 of how much coarser than the input it is.
+    public var level: Size3
+    /// Its size minus that of the input at that coarseness. Level and growth are 0 along axes of which one voxel is left.
+    public var growth: Size3
+    public var span: ValueSpan
+}
+
 extension FloatGraph {
-    /// Of every value, log2 of how much coarser than the input it is, and its size minus that of the input at that coarseness.
-    public func grids() -> [(level: Size3, growth: Size3)] {
+    /// Of every value.
+    public func grids() -> [ValueGrid] {
         let base = 1 << 20
         var levels = [Size3(cube: 0)]
         var sizes = [Size3(cube: base)]
+        var spans = [ValueSpan.voxel]
         for node in nodes {
-            levels.append(levels[node.inputs[0]] + node.op.coarsening)
-            let size = node.op.outputSize(sizes[node.inputs[0]])
+            let first = node.sizing(spans)
+            var level = levels[first] + node.op.coarsening
+            spans.append(node.span(spans))
+            if case .globalPool(let isPerSlice) = node.op {
+                level = Size3(depth: isPerSlice ? level.depth : 0, height: 0, width: 0)
+            }
+            levels.append(level)
+            let size = node.op.outputSize(sizes[first])
             // Thousands of doublings would leave an Int.
             sizes.append(
                 Size3(
                     depth: min(size.depth, 1 << 40), height: min(size.height, 1 << 40), width: min(size.width, 1 << 40))
             )
         }
-        return zip(levels, sizes).map { level, size in
+        return levels.indices.map { value in
+            let (level, size, span) = (levels[value], sizes[value], spans[value])
             func growth(_ size: Int, _ level: Int) -> Int { size - (base >> min(max(level, 0), 20)) }
-            return (
-                level,
-                Size3(
-                    depth: growth(size.depth, level.depth), height: growth(size.height, level.height),
-                    width: growth(size.width, level.width))
-            )
+            return ValueGrid(
+                level: level,
+                growth: Size3(
+                    depth: span == .volume ? 0 : growth(size.depth, level.depth),
+                    height: span == .voxel ? growth(size.height, level.height) : 0,
+                    width: span == .voxel ? growth(size.width, level.width) : 0),
+                span: span)
         }
     }
 
@@ -85,17 +113,25 @@ extension FloatGraph {
     /// Values that meet lie on one grid.
     func checkGrids() throws(GraphError) {
         let grids = grids()
+        let spans = grids.map(\.span)
         for node in nodes {
-            let first = grids[node.inputs[0]]
-            guard node.inputs.allSatisfy({ grids[$0] == first }) else {
-                throw GraphError(node: node.name, message: "its inputs lie on different grids")
+            let first = grids[node.sizing(spans)]
+            let meet = node.inputs.map { grids[$0] }.allSatisfy { grid in
+                switch grid.span {
+                case first.span: grid == first
+                case .slice: grid.level.depth == first.level.depth && grid.growth.depth == first.growth.depth
+                default: true
+                }
             }
+            guard meet else { throw GraphError(node: node.name, message: "its inputs lie on different grids") }
+            if let fault = node.spanFault(spans) { throw GraphError(node: node.name, message: fault) }
         }
     }
 
     /// No grid is coarser than a model file can say, nor finer than the input's.
     public func checkStorable() throws(GraphError) {
-        for (node, (level, growth)) in zip(nodes, grids().dropFirst()) {
+        for (node, grid) in zip(nodes, grids().dropFirst()) {
+            let (level, growth) = (grid.level, grid.growth)
             guard [level.depth, level.height, level.width].allSatisfy((0...8).contains) else {
                 throw GraphError(
                     node: node.name, message: "a grid finer than the input's, or coarser by more than 2^8: \(level)")
@@ -103,6 +139,46 @@ extension FloatGraph {
             guard [growth.depth, growth.height, growth.width].allSatisfy({ abs($0) <= 32_000 }) else {
                 throw GraphError(node: node.name, message: "its size is that of its grid and \(growth)")
             }
+        }
+    }
+}
+
+extension Node {
+    /// The input that the output's size follows from: one of them may have a single voxel for all.
+    func sizing(_ spans: [ValueSpan]) -> ValueID { inputs.first { spans[$0] == .voxel } ?? inputs[0] }
+
+    /// Of the output.
+    func span(_ spans: [ValueSpan]) -> ValueSpan {
+        if case .globalPool(let isPerSlice) = op { isPerSlice ? .slice : .volume } else { spans[sizing(spans)] }
+    }
+
+    /// Why the op cannot have these inputs; nil where it can.
+    func spanFault(_ spans: [ValueSpan]) -> String? {
+        let pooled = inputs.filter { spans[$0] != .voxel }
+        guard let first = pooled.first else { return nil }
+        let what = spans[first] == .slice ? "one voxel for each slice" : "one voxel for the volume"
+        guard pooled.count == inputs.count else {
+            switch op {
+            case .multiply where pooled == [inputs[1]], .concat: return nil
+            default: return "\(what) beside all of them (supported: products, concatenations)"
+            }
+        }
+        guard op.isVoxelwise, pooled.allSatisfy({ spans[$0] == spans[first] }) else {
+            return "\(what) as input (supported: pointwise convolutions, functions, products, sums, concatenations)"
+        }
+        return nil
+    }
+}
+
+extension FloatOp {
+    /// Whether a voxel of the output depends on this voxel of the inputs alone, and its scores are none.
+    fileprivate var isVoxelwise: Bool {
+        switch self {
+        case .conv3d(let conv):
+            conv.kernel == Size3(cube: 1) && conv.stride == Size3(cube: 1) && conv.padding == Size3(cube: 0)
+        case .depthwise(let conv): conv.kernel == Size3(cube: 1)
+        case .batchNorm, .layerNorm, .activation, .add, .multiply, .concat: true
+        default: false
         }
     }
 }
@@ -166,6 +242,34 @@ enum FloatGrids {
             }
         }
         return result
+    }
+
+    /// Of each slice, or of the volume, in double.
+    static func globalPool(_ x: FloatTensor, isPerSlice: Bool) -> FloatTensor {
+        let depth = isPerSlice ? x.size.depth : 1
+        let part = x.size.count / depth
+        let means = stride(from: 0, to: x.values.count, by: part).map { first in
+            Float(x.values[first..<(first + part)].reduce(0.0) { $0 + Double($1) } / Double(part))
+        }
+        return FloatTensor(
+            channels: x.channels, size: Size3(depth: depth, height: 1, width: 1), values: means)
+    }
+
+    /// Precondition: y has the size of x, or one voxel for each slice or the volume.
+    static func multiply(_ x: inout FloatTensor, _ y: FloatTensor) {
+        let part = x.size.count / y.size.count
+        for i in x.values.indices { x.values[i] *= y.values[i / part] }
+    }
+
+    /// Along the channels, each value copied over the largest size.
+    static func concatenate(_ inputs: [FloatTensor]) -> FloatTensor {
+        let size = inputs.map(\.size).max { $0.count < $1.count }!
+        return FloatTensor(
+            channels: inputs.reduce(0) { $0 + $1.channels }, size: size,
+            values: inputs.flatMap { input in
+                let part = size.count / input.size.count
+                return part == 1 ? input.values : (0..<(input.channels * size.count)).map { input.values[$0 / part] }
+            })
     }
 
     static func resize(_ x: FloatTensor, _ op: GridResize) -> FloatTensor {

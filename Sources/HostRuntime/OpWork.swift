@@ -15,19 +15,23 @@ public struct OpWork: Equatable, Sendable {
 
     /// - Parameter plan: how the op runs.
     public init(_ file: ModelFile, _ plan: RunPlan, op index: Int) {
-        self.init(file, op: index)
+        self.init(file, plan.layouts, op: index)
         guard let read = plan.tableBytesPerVoxel(conv: index) else { return }
         // No products: rows of tables instead of what a basis would hold.
         multiplyAdds = 0
         bytes = Double(read) + Self.bytes(file, Int(file.op(index).output))
     }
 
-    private init(_ file: ModelFile, op index: Int) {
+    private init(_ file: ModelFile, _ layouts: [TensorLayout], op index: Int) {
         let op = file.op(index)
         let output = file.tensor(Int(op.output))
         let channels = Int(output.channels)
         let inputs = (0..<Int(op.operandCount)).map { file.operand(op, $0) }
-        bytes = Self.bytes(file, Int(op.output)) + inputs.reduce(0) { $0 + Self.bytes(file, $1, asSeenFrom: output) }
+        // Inputs by voxels of an output that may be finer or coarser, or have one for all of the volume.
+        let voxels = Double(layouts[Int(op.output)].extent.voxels)
+        bytes = inputs.reduce(Self.bytes(file, Int(op.output))) {
+            $0 + Self.bytes(file, $1) * Double(layouts[$1].extent.voxels) / voxels
+        }
         switch op.kind {
         case .conv3d:
             let conv = file.conv3D(op)
@@ -43,7 +47,7 @@ public struct OpWork: Equatable, Sendable {
             requantizations = channels
             bytes += Self.bytes(file, inputs[0])  // for the statistics
         case .layerNorm: requantizations = 2 * channels  // by the voxel's deviation, by the channel's gain
-        case .narrow, .gate, .add, .multiply: requantizations = channels
+        case .narrow, .gate, .add, .multiply, .globalPool: requantizations = channels
         case .scan: scanUpdates = channels * Int(op.multiplierA)
         case .argmax: bytes = Self.bytes(file, inputs[0]) + Double(Argmax(classes: file.classCount).labelBytes)
         case .lookup, .lookupWide, .concat, .addWide, .depthToSpace, .kanBasis, .sliceOrder, .maxPool, .resize: break
@@ -55,14 +59,6 @@ public struct OpWork: Equatable, Sendable {
         let tensor = file.tensor(index)
         let perBlock = (tensor.element ?? .u8).channelsPerBlock
         return Double((Int(tensor.channels) + perBlock - 1) / perBlock * 4)
-    }
-
-    /// Of an input, by voxels of an output that may be finer or coarser.
-    private static func bytes(_ file: ModelFile, _ index: Int, asSeenFrom output: TensorRecord) -> Double {
-        let (own, seen) = (file.tensor(index).coarseness, output.coarseness)
-        let finer = seen.depth + seen.height + seen.width - own.depth - own.height - own.width
-        let factor = Double(1 << abs(finer))
-        return bytes(file, index) * (finer > 0 ? factor : 1 / factor)
     }
 
     /// Seconds that `voxels` take one core at the least, by instructions and by bytes.

@@ -99,12 +99,13 @@ struct LinesPlan: Sendable {
         switch op.kind {
         case .conv3d, .maxPool, .depthToSpace, .resize: op.factor.depth == 1
         case .lookup, .lookupWide, .add, .addWide, .concat, .narrow, .groupNorm, .layerNorm, .multiply: true
+        case .globalPool: file.globalPool(op).isPerSlice
         default: false
         }
     }
 
     private static func hasStatistics(_ file: ModelFile) -> Bool {
-        for index in 0..<file.opCount where file.op(index).kind == .groupNorm { return true }
+        for index in 0..<file.opCount where [.groupNorm, .globalPool].contains(file.op(index).kind) { return true }
         return false
     }
 

@@ -82,7 +82,10 @@ struct RowChain: Sendable {
         _ index: Int, _ file: ModelFile, _ readers: [Int], _ splines: [SplineLayer], _ blocks: [TokenBlock]
     ) -> Bool {
         let (before, op) = (file.op(index - 1), file.op(index))
-        guard before.kind != .scan, isVoxelwise(file, op), readers[Int(before.output)] == 1 else { return false }
+        guard before.kind != .scan, before.kind != .globalPool, isVoxelwise(file, op),
+            readers[Int(before.output)] == 1,
+            file.tensor(Int(before.output)).span == file.tensor(Int(op.output)).span
+        else { return false }
         var isRead = false
         for i in 0..<Int(op.operandCount) where file.operand(op, i) == Int(before.output) { isRead = true }
         guard isRead else { return false }
@@ -123,6 +126,7 @@ extension Session {
         switch step.op.kind {
         case .groupNorm: runGroupNorm(index, parallel)
         case .scan: runScan(index, parallel)
+        case .globalPool: runGlobalPool(index, parallel)
         default: share(.op(index), rows: rows, parallel)
         }
     }

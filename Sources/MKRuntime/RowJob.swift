@@ -29,6 +29,8 @@ enum RowJob {
     /// Input rows of the normalization steps[i] from `first` on, then its output rows.
     case normSums(Int, first: Int)
     case normRows(Int, first: Int)
+    /// Input rows of the pooling steps[i] from `first` on.
+    case poolSums(Int, first: Int)
     /// Rows of labels of slice z, from its row `first` on; probabilities of these columns.
     case labels(z: Int, first: Int, rows: Int, columns: Range<Int>)
     /// Rows of the scores of a window at `origin`, into the slab.
@@ -84,6 +86,10 @@ extension Session {
             timed(index, thread) { unsafe addSums(step, rows, thread, input: arena + step.inputs[0]) }
         case .normRows(let index, let first):
             runChain(index, (first + rows.lowerBound)..<(first + rows.upperBound), thread)
+        case .poolSums(let index, let first):
+            let step = steps[index]
+            let rows = (first + rows.lowerBound)..<(first + rows.upperBound)
+            timed(index, thread) { unsafe addPoolSums(step, rows, thread, input: arena + step.inputs[0]) }
         case .labels(let z, let first, let count, let columns): labelRows(z, first, count, columns, rows, thread)
         case .windowScores(let strip, let origin):
             unsafe forEachScoreRow(rows, thread) { row, scores, layout in

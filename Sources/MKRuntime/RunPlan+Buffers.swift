@@ -251,6 +251,7 @@ extension RunPlan {
         case .conv3d: file.conv3D(op).scratchBytes(input: input)
         case .scan: file.scan(op).scratchBytes(threads: threads)
         case .groupNorm: NormScratch(channels: file.norm(op).channels, threads: threads).byteCount
+        case .globalPool: threads * file.globalPool(op).channels * MemoryLayout<Int64>.stride
         default: 0
         }
     }

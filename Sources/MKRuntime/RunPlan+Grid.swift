@@ -106,7 +106,8 @@ extension RunPlan {
             let reach = op.kind == .resize && file.resize(op).isLinear ? 2 : 1
             return scaled(
                 reach * (op.factor.depth - 1), reach * (op.factor.height - 1), reach * (op.factor.width - 1))
-        case .groupNorm, .scan, .tokenConv, .sliceOrder: throw RuntimeError(.tilesUnsupported, index: index)
+        case .groupNorm, .globalPool, .scan, .tokenConv, .sliceOrder:
+            throw RuntimeError(.tilesUnsupported, index: index)
         default: return Extent(depth: 0, height: 0, width: 0)
         }
     }

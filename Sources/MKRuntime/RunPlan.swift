@@ -199,7 +199,8 @@ public struct RunPlan: Sendable {
 
     /// Whether an output depends on more than its surroundings, so that windows and the whole volume are different networks.
     public static func isGlobal(_ file: ModelFile) -> Bool {
-        for index in 0..<file.opCount where [.groupNorm, .scan, .sliceOrder].contains(file.op(index).kind) {
+        for index in 0..<file.opCount where [.groupNorm, .globalPool, .scan, .sliceOrder].contains(file.op(index).kind)
+        {
             return true
         }
         return false

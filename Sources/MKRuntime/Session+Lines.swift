@@ -177,12 +177,7 @@ extension Session {
                 } else if lineSteps[index].index == plan.tail {
                     try labelSlice(index, z, pass, sink, parallel)
                 } else {
-                    if isPerSlice(lineSteps[index].step) {
-                        clearSums(lineSteps[index].step)
-                        addSliceSums(index, z, parallel)
-                        reduceSums(lineSteps[index].step)
-                    }
-                    share(.slice(index, z: z), rows: lineSteps[index].step.outputLayout.extent.height, parallel)
+                    runSlice(index, z, parallel)
                     if lineSteps[index].output == segment.stored {
                         timedCopy { storeSlice(lineSteps[index], z) }
                     }
@@ -196,6 +191,26 @@ extension Session {
                 throw RuntimeError(.guardOverwritten, index: lineSteps[index].index)
             }
         }
+    }
+
+    /// Slice z of an op before the tail.
+    private func runSlice(_ index: Int, _ z: Int, _ parallel: some WorkPool) {
+        let step = lineSteps[index].step
+        if hasBlockOps, step.op.kind == .globalPool {
+            let extent = step.inputLayouts[0].extent
+            clearPoolSums(step)
+            addSliceSums(index, z, parallel)
+            timed(lineSteps[index].index, 0, voxels: 1) {
+                writeMeans(step, row: z % step.outputLayout.extent.depth, voxels: extent.height * extent.width)
+            }
+            return
+        }
+        if isPerSlice(step) {
+            clearSums(step)
+            addSliceSums(index, z, parallel)
+            reduceSums(step)
+        }
+        share(.slice(index, z: z), rows: step.outputLayout.extent.height, parallel)
     }
 
     // MARK: Slices
@@ -249,9 +264,11 @@ extension Session {
     /// Where input `i` of a row-by-row op has to start so that row r of the output's slot meets the right row.
     private func shifted(_ line: LineStep, _ i: Int, _ z: Int) -> UnsafeRawPointer {
         let layout = line.step.inputLayouts[i]
+        // Where a voxel stands for a slice, a slice of the output meets one row.
+        let height = file.spread(line.step.op, i) == .slice ? 1 : line.step.outputLayout.extent.height
         let rows =
             z % layout.extent.depth * layout.extent.height + line.shifts[i].y
-            - z % line.step.outputLayout.extent.depth * line.step.outputLayout.extent.height
+            - z % line.step.outputLayout.extent.depth * height
         return unsafe UnsafeRawPointer(arena + line.step.inputs[i] + (rows * layout.rowPitch + line.shifts[i].x * 4))
     }
 
@@ -289,7 +306,12 @@ extension Session {
     func sliceSums(_ line: LineStep, _ z: Int, _ rows: Range<Int>, _ thread: Int) {
         let layout = line.step.inputLayouts[0]
         let slot = z % layout.extent.depth * layout.extent.height
-        unsafe addSums(line.step, rows, thread, input: arena + line.step.inputs[0] + slot * layout.rowPitch)
+        let input = unsafe UnsafeRawPointer(arena + line.step.inputs[0] + slot * layout.rowPitch)
+        if line.step.op.kind == .globalPool {
+            unsafe addPoolSums(line.step, rows, thread, input: input)
+        } else {
+            unsafe addSums(line.step, rows, thread, input: input)
+        }
     }
 
     /// The tail for slice z of a tile: scores row by row, labels, and out.

@@ -307,11 +307,11 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
             for source in 0..<inputs.count {
                 unsafe step.concat!.run(
                     source: source, input: input(source), inputLayout: inputs[source], output: output,
-                    outputLayout: layout, zeroPoint: zeroPoint, rows: rows)
+                    outputLayout: layout, zeroPoint: zeroPoint, rows: rows, span: file.spread(op, source))
             }
         case .argmax: preconditionFailure("argmax is the tail")
         case .groupNorm: unsafe applyNorm(step, rows, input: input(0), output: output)
-        case .scan: preconditionFailure("not an op that works row by row")
+        case .scan, .globalPool: preconditionFailure("not an op that works row by row")
         case .maxPool, .depthToSpace, .resize: unsafe runGridRows(step, layout, output, rows, planes, input(0))
         default: unsafe runTokenRows(step, layout, output, rows, input: input)
         }

@@ -19,6 +19,25 @@ public struct Extent: Equatable, Sendable {
     public var rows: Int { depth * height }
 }
 
+/// What one voxel of a tensor stands for.
+public enum VoxelSpan: UInt8, Sendable {
+    /// A voxel of its grid.
+    case voxel = 0
+    /// All of a slice: height and width are 1.
+    case slice = 1
+    /// All of the volume (or window): the tensor has one voxel.
+    case volume = 2
+
+    /// Row of the tensor whose voxels stand for that much, beside row `row` of one with `height` rows to a slice.
+    func row(_ row: Int, height: Int) -> Int {
+        switch self {
+        case .voxel: row
+        case .slice: row / height
+        case .volume: 0
+        }
+    }
+}
+
 /// What one channel of one voxel is stored as. A *block* is the group of channels that share a 32-bit word
 /// of a voxel: four unsigned bytes or two signed 16-bit values.
 public enum ElementType: UInt8, Sendable {

@@ -11,6 +11,8 @@ struct CodingChooser {
     /// Those of them that would else have bytes.
     private let widened: Set<ValueID>
     private let widensInput: Bool
+    /// One voxel for a slice or the volume: there are few to calibrate on, so ranges are wider than what was seen.
+    let pooled: Set<ValueID>
     /// A scale per channel wherever the layers around a value absorb it.
     private let equalizes: Bool
     /// Scores get some room above what calibration saw: a clipped score could tie with another.
@@ -28,6 +30,7 @@ struct CodingChooser {
         // The input's bytes are given.
         self.requested = requested.subtracting([0])
         widensInput = requested.contains(0)
+        pooled = graph.pooledValues()
         self.graph = graph
         self.calibration = calibration
         self.rule = rule
@@ -44,7 +47,7 @@ struct CodingChooser {
             let coding =
                 members.count > 1
                 ? shared(members)
-                : groups.wide.contains(value) ? wide(node, result) : concatenated(node, result) ?? narrow(node)
+                : groups.wide.contains(value) ? wide(node, result) : concatenated(node, result) ?? narrow(node, result)
             for member in members where !fused.contains(member) { result[member] = coding }
         }
         return result
@@ -55,10 +58,7 @@ struct CodingChooser {
         var result: [ValueID: ValueCoding] = widensInput ? [0: input.widened] : [:]
         for node in graph.nodes {
             if node.op == .multiply {
-                for value in node.inputs where groups.wide.contains(value) {
-                    let range = rule.range(calibration.pooled(value))
-                    result[value] = .unsigned(low: range.low, high: range.high)
-                }
+                for value in node.inputs where groups.wide.contains(value) { result[value] = bytes(value) }
             }
             guard case .conv3d = node.op, groups.wide.contains(node.inputs[0]), !requested.contains(node.inputs[0]),
                 result[node.inputs[0]] == nil
@@ -67,10 +67,19 @@ struct CodingChooser {
                 result[node.inputs[0]] = .centred(high: clipped(node.inputs[0]))
                 continue
             }
-            let range = rule.range(calibration.pooled(node.inputs[0]))
-            result[node.inputs[0]] = .unsigned(low: range.low, high: range.high)
+            result[node.inputs[0]] = bytes(node.inputs[0])
         }
         return result
+    }
+
+    /// One scale and zero point.
+    private func bytes(_ value: ValueID) -> ValueCoding {
+        var range = rule.range(calibration.pooled(value))
+        if pooled.contains(value) {
+            let seen = RangeRule.minMax.range(calibration.pooled(value))
+            range = (Self.wideHeadroom * seen.low, Self.wideHeadroom * seen.high)
+        }
+        return .unsigned(low: range.low, high: range.high)
     }
 
     /// Bytes in which a convolution writes what its ReLU makes 16 bits of: it has no 16-bit form with a clamp at 0.
@@ -121,12 +130,17 @@ struct CodingChooser {
 
     // MARK: 16 bits
 
-    private func most(_ histogram: Histogram) -> Float { max(abs(histogram.low), abs(histogram.high)) }
+    func most(_ histogram: Histogram) -> Float { max(abs(histogram.low), abs(histogram.high)) }
 
     private func wide(_ node: Node, _ known: [ValueID: ValueCoding]) -> ValueCoding {
         let value = node.output
-        if widened.contains(value) { return convolved(node, known) }
         let consumers = graph.consumers(of: value).map { graph.nodes[$0].op }
+        if pooled.contains(value) {
+            let isTabled = consumers.contains { if case .activation = $0 { true } else { false } }
+            let headroom = isTabled ? Self.wideHeadroom : Self.statisticsHeadroom
+            return .wide(high: [max(headroom * most(calibration.pooled(value)), Float(reach(value)))])
+        }
+        if widened.contains(value) { return convolved(node, known) }
         if consumers.contains(.argmax) { return .wide(high: [Self.scoreHeadroom * most(calibration.pooled(value))]) }
         // The step of a scan: 2^-11, the range of its softplus table.
         if let producer = graph.nodes.first(where: { $0.inputs.count == 3 && $0.inputs[1] == value }),
@@ -212,15 +226,20 @@ struct CodingChooser {
             return .wide(high: [Self.wideHeadroom * (members.map { most(calibration.pooled($0)) }.max() ?? 0)])
         }
         var histogram = Histogram()
-        for member in members { histogram.merge(calibration.pooled(member)) }
-        let range = rule.range(histogram)
+        for member in members where !pooled.contains(member) { histogram.merge(calibration.pooled(member)) }
+        var range = rule.range(histogram)
+        for member in members where pooled.contains(member) {
+            let own = bytes(member)
+            range = (min(range.low, own.low), max(range.high, own.high))
+        }
         return .unsigned(low: range.low, high: range.high)
     }
 
     // MARK: 8 bits
 
-    private func narrow(_ node: Node) -> ValueCoding {
+    private func narrow(_ node: Node, _ known: [ValueID: ValueCoding]) -> ValueCoding {
         let value = node.output
+        if pooled.contains(value) { return pooledBytes(node, known) }
         if let basis = basisReading(value) {
             return ValueCoding(
                 scales: [Float(basis.cell / 16)], zeroPoint: 128, low: Float(basis.clamp(-.infinity)),
@@ -238,10 +257,16 @@ struct CodingChooser {
         case .activation(.relu) where isFused(node) && onlyConvolutionsRead(value) && equalizes:
             return .perChannel(high: (calibration.histograms[value] ?? []).map { rule.range($0).high })
         default:
-            if let factors = channelFactors(value) { return equalized(value, factors) }
-            let range = rule.range(calibration.pooled(value))
-            return .unsigned(low: range.low, high: range.high)
+            return channelFactors(value).map { equalized(value, $0) } ?? bytes(value)
         }
+    }
+
+    /// Of a function all that it can be: what a sigmoid was on a few volumes says little of the next.
+    private func pooledBytes(_ node: Node, _ known: [ValueID: ValueCoding]) -> ValueCoding {
+        guard case .activation(let f) = node.op, let input = known[node.inputs[0]],
+            let range = f.range(over: Double(input.low)...Double(input.high)), range.high - range.low > 1e-6
+        else { return bytes(node.output) }
+        return .unsigned(low: range.low, high: range.high)
     }
 
     /// How far each channel of a value reaches, 1 for the widest, where its producer can give each channel a scale of its own and
@@ -316,8 +341,14 @@ struct CodingChooser {
         return nil
     }
 
+    /// Means have a factor for each channel, too.
     private func onlyConvolutionsRead(_ value: ValueID) -> Bool {
-        graph.consumers(of: value).allSatisfy { if case .conv3d = graph.nodes[$0].op { true } else { false } }
+        graph.consumers(of: value).allSatisfy {
+            switch graph.nodes[$0].op {
+            case .conv3d, .globalPool: true
+            default: false
+            }
+        }
     }
 }
 

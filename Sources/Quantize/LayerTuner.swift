@@ -58,6 +58,8 @@ struct LayerTuner {
     private func tune(_ node: Int, _ conv: ConvWeights, _ lowering: Lowering, _ views: [TensorView]) -> TunedConvolution
     {
         let start = lowering.tuned[node]!
+        // One voxel for each input would be fitted, not the layer.
+        guard lowering.shapes[lowering.graph.nodes[node].output].span == .voxel else { return start }
         let size = conv.inChannels * conv.kernel.count
         let moments = moments(node, conv, views)
         guard moments.count > 0 else { return start }

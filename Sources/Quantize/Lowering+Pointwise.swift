@@ -1,5 +1,7 @@
+import COps
 import FixedPoint
 import FlatGraph
+import Glibc
 import GraphIR
 import Ops
 
@@ -36,6 +38,24 @@ extension Lowering {
         finish(index, "multiply-u8")
     }
 
+    /// The means of each channel, in the output's scale.
+    mutating func addGlobalPool(_ index: Int, _ node: Node) throws(QuantizeError) {
+        let (input, output) = (codings[node.inputs[0]]!, codings[node.output]!)
+        var channels: [mk_channel] = []
+        for c in 0..<graph.channels[node.output] {
+            guard let channel = GlobalPool.channel(Double(input.scale(c)) / Double(output.scale(c))) else {
+                throw QuantizeError(
+                    layer: node.name, message: "the means of channel \(c) are too small for the scale of its values")
+            }
+            channels.append(channel)
+        }
+        addTensor(node.output, name: node.name)
+        var op = OpRecord()
+        op.kind = .globalPool
+        addOp(op, node, output: node.output, channels: channels)
+        finish(index, "global-pool")
+    }
+
     /// An op between grids.
     mutating func addGrid(
         _ index: Int, _ node: Node, _ kind: OpRecord.Kind, _ factor: Size3, mode: UInt16 = 0, feature: String
@@ -56,5 +76,15 @@ extension Lowering {
         op.kind = kind
         addOp(op, node, output: node.output)
         finish(index, feature)
+    }
+}
+
+extension GlobalPool {
+    /// The constants nearest to a factor; nil for one of 2^29 and more.
+    fileprivate static func channel(_ factor: Double) -> mk_channel? {
+        guard factor > 0, factor < 0x1p29 else { return nil }
+        let shift = min(30 - Int(floor(log2(factor))), Int(shiftRange.upperBound))
+        let multiplier = min((factor * exp2(Double(shift))).rounded(), 0x1p31 - 1)
+        return mk_channel(bias: 0, multiplier: Int32(multiplier), shift: Int32(shift), reserved: 0)
     }
 }

@@ -51,7 +51,7 @@ struct Lowering {
     private var convolutions: [Int: Int] = [:]
     let groups: CodingGroups
     /// Sizes of the values relative to the input's.
-    private let shapes: [(coarseness: Extent, growth: (Int16, Int16, Int16))]
+    let shapes: [RelativeSize]
 
     init(
         graph: FloatGraph, codings: [ValueID: ValueCoding], copyCodings: [ValueID: ValueCoding],
@@ -116,6 +116,7 @@ struct Lowering {
                     feature: pool.overlaps ? "max-pool-3" : "max-pool")
             case .resize(let resize):
                 addGrid(index, node, .resize, resize.factor, mode: resize.isLinear ? 1 : 0, feature: "resize")
+            case .globalPool: try addGlobalPool(index, node)
             case .sliceOrder(let order): addSliceOrder(index, node, order)
             case .batchNorm(let norm): try addBatchNorm(index, node, norm)
             }
@@ -131,7 +132,7 @@ struct Lowering {
         record.storage = coding.isWide ? .i16 : .u8
         record.zeroPoint = coding.zeroPoint
         record.channels = UInt32(graph.channels[value])
-        (record.coarseness, record.growth) = shapes[value]
+        record.take(shapes[value])
         (record.low, record.high) = (coding.low, coding.high)
         tensors[value] = builder.addTensor(record, name: name, scales: coding.scales)
     }
@@ -313,7 +314,7 @@ struct Lowering {
         var record = TensorRecord()
         record.storage = .labels
         record.channels = 1
-        (record.coarseness, record.growth) = shapes[node.inputs[0]]
+        record.take(shapes[node.inputs[0]])
         let labels = builder.addTensor(record, name: "labels", scales: [])
         builder.record.labelTensor = labels
         var op = OpRecord()

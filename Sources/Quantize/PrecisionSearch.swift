@@ -145,7 +145,7 @@ public struct PrecisionSearch {
         let sizes = graph.relativeSizes()
         var (wide, all) = (0.0, 0.0)
         for node in graph.nodes {
-            guard case .conv3d(let conv) = node.op else { continue }
+            guard case .conv3d(let conv) = node.op, sizes[node.output].span == .voxel else { continue }
             let coarseness = sizes[node.output].coarseness
             let voxels = 1 / Double(1 << (coarseness.depth + coarseness.height + coarseness.width))
             let work = voxels * Double(conv.multiplyAddsPerVoxel)

@@ -56,7 +56,7 @@ extension Node {
     /// Whether it reads bytes or 16 bits, or makes its own copy in bytes.
     fileprivate var takesEither: Bool {
         switch op {
-        case .conv3d, .multiply, .activation, .argmax: true
+        case .conv3d, .multiply, .activation, .argmax, .globalPool: true
         default: false
         }
     }

@@ -17,9 +17,11 @@ extension FloatGraph {
     public func convolvedValues() -> [(layer: String, value: ValueID)] {
         let fused = valuesInsideFusedActivations
         let inherent = isStateSpace ? CodingGroups(self).wide : []
+        let pooled = pooledValues()
         let written = nodes.compactMap { node -> (layer: String, value: ValueID)? in
             let value = fused.contains(node.output) ? nodes[consumers(of: node.output)[0]].output : node.output
-            guard node.op.isConvolution || isStateSpace && (inherent.contains(value) || hasWideForm(node)),
+            guard !pooled.contains(value),
+                node.op.isConvolution || isStateSpace && (inherent.contains(value) || hasWideForm(node)),
                 !fused.contains(node.inputs[0])
             else { return nil }
             return (node.name, value)
@@ -57,8 +59,13 @@ extension FloatGraph {
         return result
     }
 
+    /// Values that convolutions read in 16 bits: those chosen, and what global pooling makes.
     /// - Throws: `QuantizeError` naming a layer that is not there or that cannot write 16 bits.
     func values(_ wide: WideLayers) throws(QuantizeError) -> Set<ValueID> {
+        try chosenValues(wide).union(pooledWords())
+    }
+
+    private func chosenValues(_ wide: WideLayers) throws(QuantizeError) -> Set<ValueID> {
         let candidates = convolvedValues()
         switch wide {
         case .none: return []

@@ -106,10 +106,9 @@ enum OpMatch {
         try (0..<file.opCount).map { index in
             let op = file.op(index)
             let name = file.string(op.name)
-            guard op.kind != .narrow else { return -1 }
             guard let node = graph.nodes.firstIndex(where: { $0.name == name }) else {
-                // The converter's own: 16 bits of bytes.
-                guard !name.hasSuffix(".wide") else { return -1 }
+                // The converter's own: 16 bits of bytes, and bytes of 16 bits.
+                guard !name.hasSuffix(".wide"), !name.hasSuffix(".narrow") else { return -1 }
                 throw CommandError(.badModel, "\(path): op \(name) is not a layer of this checkpoint")
             }
             guard [.conv3d, .groupNorm, .depthwise].contains(op.kind) else { return node }

@@ -80,7 +80,10 @@ struct Lie: CustomStringConvertible, Sendable {
     ]
 
     @Test(arguments: lies) func aLieIsNamed(_ lie: Lie) throws {
-        let good = TestModels.bytes()
+        try expectRefused(TestModels.bytes(), lie)
+    }
+
+    private func expectRefused(_ good: [UInt8], _ lie: Lie) throws {
         let entry = MKQ.headerBytes + (Int(lie.section.rawValue) - 1) * MKQ.sectionEntryBytes
         let start = (0..<8).reduce(0) { $0 | Int(good[entry + 8 + $1]) << (8 * $1) }
         var bad = good
@@ -92,6 +95,41 @@ struct Lie: CustomStringConvertible, Sendable {
             #expect(error.description.contains(lie.says), "said '\(error)'")
             #expect(!error.description.contains("\n"))
         }
+    }
+
+    /// The test network with means over the volume: conv0, pool, factors, multiply, beside, conv1, lookup, conv2, head, argmax;
+    /// tensors input, conv0, means, factors, product, both, ….
+    static let pooledLies: [Lie] = [
+        Lie(section: .tensors, offset: 2 * tensors + 43, bytes: [3], says: "tensors[2]: a field"),
+        Lie(section: .tensors, offset: 2 * tensors + 44, bytes: [1], says: "tensors[2]: a field"),
+        Lie(section: .tensors, offset: 2 * tensors + 16, bytes: [1], says: "tensors[2].span=2"),
+        Lie(section: .tensors, offset: 2 * tensors + 22, bytes: [1], says: "tensors[2].span=2"),
+        Lie(section: .tensors, offset: 2 * tensors + 43, bytes: [0], says: "ops[1].output storage"),
+        Lie(section: .tensors, offset: 2 * tensors + 43, bytes: [1], says: "ops[2].span"),
+        Lie(section: .tensors, offset: 2 * tensors + 12, bytes: [4], says: "ops[1].channels=4"),
+        Lie(section: .tensors, offset: 2 * tensors + 9, bytes: [4], says: "tensors[2].zeroPoint=4"),
+        Lie(section: .tensors, offset: 0 * tensors + 43, bytes: [2], says: "ops[0].span"),
+        Lie(section: .tensors, offset: 1 * tensors + 43, bytes: [2], says: "ops[0].span"),
+        Lie(section: .tensors, offset: 3 * tensors + 43, bytes: [0], says: "ops[2].span"),
+        Lie(section: .tensors, offset: 4 * tensors + 43, bytes: [2], says: "ops[3].span"),
+        Lie(section: .tensors, offset: 5 * tensors + 43, bytes: [2], says: "ops[4].span"),
+        Lie(section: .ops, offset: 2 * ops + 24, bytes: [3], says: "ops[2].span"),
+        // Operands: input | conv0 | means | conv0, factors | product, factors | both | …
+        Lie(section: .operands, offset: 4, bytes: [0], says: "ops[1].channels=5"),
+        Lie(section: .operands, offset: 12, bytes: [3], says: "ops[3].span"),
+        Lie(section: .operands, offset: 16, bytes: [0], says: "ops[3].channels=1"),
+        Lie(section: .operands, offset: 20, bytes: [3], says: "ops[4].span"),
+        Lie(section: .operands, offset: 28, bytes: [3], says: "ops[5].span"),
+        Lie(section: .channels, offset: 5 * 16, bytes: [1], says: "ops[1].multiplier"),
+        Lie(section: .channels, offset: 5 * 16 + 7, bytes: [0x80], says: "ops[1].multiplier"),
+        Lie(section: .channels, offset: 5 * 16 + 8, bytes: [0], says: "ops[1].shift=0"),
+        Lie(section: .channels, offset: 5 * 16 + 8, bytes: [63], says: "ops[1].shift=63"),
+    ]
+
+    @Test(arguments: pooledLies) func aLieOfMeansIsNamed(_ lie: Lie) throws {
+        var options = TestModels.Options()
+        options.excitation = .volume
+        try expectRefused(TestModels.bytes(options), lie)
     }
 
     @Test func headerLies() {

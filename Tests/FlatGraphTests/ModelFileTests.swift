@@ -79,8 +79,10 @@ func resealed(_ bytes: [UInt8]) -> [UInt8] {
     }
 
     /// Random changes behind correct checksums: whatever they hit, the reader either refuses or the file is in range.
-    @Test func mutatedContentsNeverTrap() {
-        let bytes = TestModels.bytes()
+    @Test(arguments: [nil, .slice, .volume] as [VoxelSpan?]) func mutatedContentsNeverTrap(_ span: VoxelSpan?) {
+        var options = TestModels.Options()
+        options.excitation = span
+        let bytes = TestModels.bytes(options)
         var generator = SplitMix64(5)
         var refused = 0
         for _ in 0..<4000 {

@@ -66,6 +66,7 @@ import Testing
         case .maxPool: "max_pool"
         case .multiply: "multiply"
         case .resize: "resize"
+        case .globalPool: "global_pool"
         }
     }
 }

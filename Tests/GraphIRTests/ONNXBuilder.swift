@@ -39,6 +39,12 @@ struct ONNXBuilder {
         model.graph.initializer.append(tensor)
     }
 
+    mutating func integers(_ name: String, _ values: [Int64]) {
+        var tensor = Onnx_TensorProto()
+        (tensor.name, tensor.dims, tensor.dataType, tensor.int64Data) = (name, [Int64(values.count)], 7, values)
+        model.graph.initializer.append(tensor)
+    }
+
     mutating func node(
         _ op: String, _ inputs: [String], _ output: String, ints: [String: [Int64]] = [:], texts: [String: String] = [:]
     ) {
@@ -57,6 +63,29 @@ struct ONNXBuilder {
             node.attribute.append(attribute)
         }
         model.graph.node.append(node)
+    }
+
+    /// Squeeze and excitation with fully connected layers.
+    static func excitation() -> ONNXBuilder {
+        var builder = ONNXBuilder(channels: 3)
+        builder.weight("w1", [2, 3])
+        builder.weight("b1", [2])
+        builder.weight("w2", [2, 3])
+        builder.integers("vector", [0, -1])
+        builder.integers("behind", [2, 3])
+        builder.integers("last", [-1])
+        builder.node("GlobalAveragePool", ["x"], "means")
+        builder.node("Reshape", ["means", "vector"], "v")
+        builder.node("Gemm", ["v", "w1", "b1"], "n", ints: ["transB": [1]])
+        builder.node("Relu", ["n"], "r")
+        builder.node("MatMul", ["r", "w2"], "m")
+        builder.node("Unsqueeze", ["m", "behind"], "m4")
+        builder.node("Unsqueeze", ["m4", "last"], "m5")
+        builder.node("Sigmoid", ["m5"], "s")
+        builder.node("Shape", ["x"], "shape")
+        builder.node("Expand", ["s", "shape"], "e")
+        builder.node("Mul", ["e", "x"], "scores")
+        return builder
     }
 
     func bytes() throws -> [UInt8] { [UInt8](try model.serializedData() as Data) }

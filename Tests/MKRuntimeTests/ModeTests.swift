@@ -82,6 +82,62 @@ import Testing
         }
     }
 
+    /// Means over the volume, or over each slice: those of slices also run slice by slice.
+    @Test(arguments: [VoxelSpan.volume, .slice], [0, 9]) func meansAreTheSameInEveryMode(
+        _ span: VoxelSpan, _ zeroPoint: UInt8
+    ) throws {
+        var options = TestModels.Options()
+        (options.excitation, options.hiddenZeroPoint, options.channels) = (span, zeroPoint, 6)
+        let runner = try Runner(options)
+        #expect(RunPlan.isGlobal(runner.file))
+        for volume in Self.volumes + [Extent(depth: 3, height: 5, width: 300)] {
+            let expected = try runner.labels(volume)
+            #expect(volume.voxels < 1000 || Set(expected).count > 1, "a trivial label map shows nothing")
+            if span == .volume, volume.voxels < 2000 {
+                #expect(runner.reference(volume, codes: runner.codes(volume)) == expected.map { Int($0) })
+            }
+            for isa in ISA.allCases where isa.isSupported {
+                for threads in [1, 3, 8] {
+                    #expect(try runner.labels(volume, threads: threads, isa: isa) == expected)
+                    guard span == .slice else { continue }
+                    let tile = Extent(depth: 1, height: 4, width: 7)
+                    #expect(
+                        try runner.labels(volume, mode: .lines, threads: threads, isa: isa, tile: tile) == expected)
+                }
+            }
+            for mode in [ExecutionMode.tiles, .lines] where mode == .tiles || span == .volume {
+                let error = try #require(throws: RuntimeError.self) {
+                    try RunPlan(file: runner.file, volume: volume, mode: mode, threads: 1)
+                }
+                #expect(error.reason == (mode == .tiles ? .tilesUnsupported : .linesUnsupported) && error.index == 1)
+            }
+        }
+        let window = Extent(cube: 16)
+        #expect(try runner.labels(window, mode: .windows) == runner.labels(window))
+        let volume = Self.volumes[0]
+        let expected = try runner.labels(volume, mode: .windows)
+        #expect(try runner.labels(volume, mode: .windows, threads: 3, isa: .best) == expected)
+    }
+
+    /// A mean counts all voxels: one that changes, far away, changes labels.
+    @Test func oneVoxelIsSeenEverywhere() throws {
+        let volume = Extent(depth: 4, height: 10, width: 40)
+        /// Labels in the left half that change when the last quarter is black. Convolutions alone look five voxels far.
+        func changed(_ excitation: VoxelSpan?, _ seed: UInt64) throws -> Int {
+            var options = TestModels.Options()
+            (options.excitation, options.seed) = (excitation, seed)
+            let runner = try Runner(options)
+            var codes = runner.codes(volume)
+            let before = try runner.labels(volume, codes: codes)
+            for i in codes.indices where i % 40 >= 30 { codes[i] = 0 }
+            let after = try runner.labels(volume, codes: codes)
+            return (0..<volume.voxels).count { $0 % 40 < 20 && before[$0] != after[$0] }
+        }
+        // Random scores, of which one may win everywhere.
+        #expect(try (1...20).contains { seed throws in try changed(.volume, seed) > 0 })
+        #expect(try (1...20).allSatisfy { seed throws in try changed(nil, seed) == 0 })
+    }
+
     /// Strips of label rows recompute windows, and nothing else changes.
     @Test(arguments: [WindowScheme.monai, .nnunet]) func windowStripsChangeNoLabel(_ scheme: WindowScheme) throws {
         var options = TestModels.Options()

@@ -62,14 +62,31 @@ struct Runner {
             let op = file.op(index)
             let sources = (0..<Int(op.operandCount)).map { tensors[file.operand(op, $0)]! }
             switch op.kind {
-            case .conv3d: tensors[Int(op.output)] = convolve(op, sources[0], volume)
+            case .conv3d:
+                let size = file.tensor(Int(op.output)).span == .voxel ? volume : Extent(cube: 1)
+                tensors[Int(op.output)] = convolve(op, sources[0], size)
+            case .globalPool: tensors[Int(op.output)] = sources[0].enumerated().map { [mean(op, $0, $1)] }
+            case .multiply:
+                let multiply = file.multiply(op)
+                tensors[Int(op.output)] = zip(sources[0], sources[1]).map { a, b in
+                    a.indices.map { voxel in
+                        let product =
+                            (a[voxel] - Int(multiply.zeroPointA))
+                            * (b[b.count == 1 ? 0 : voxel] - Int(multiply.zeroPointB))
+                        return Int(
+                            multiply.requantizer.u8(Int32(product), zeroPoint: Int32(multiply.zeroPointOut)))
+                    }
+                }
             case .lookup: tensors[Int(op.output)] = sources[0].map { $0.map { Int(file.table(op)[$0]) } }
             case .add:
                 let add = file.add(op)
                 tensors[Int(op.output)] = zip(sources[0], sources[1]).map { a, b in
                     zip(a, b).map { Int(add.sum(UInt8($0), UInt8($1))) }
                 }
-            case .concat: tensors[Int(op.output)] = sources.flatMap { $0 }
+            case .concat:
+                tensors[Int(op.output)] = sources.flatMap { source in
+                    source.map { $0.count == 1 ? [Int](repeating: $0[0], count: volume.voxels) : $0 }
+                }
             case .argmax:
                 return (0..<volume.voxels).map { voxel in
                     let scores = sources[0].map { $0[voxel] }
@@ -79,6 +96,14 @@ struct Runner {
             }
         }
         return []
+    }
+
+    /// Of a channel over the volume.
+    private func mean(_ op: OpRecord, _ c: Int, _ values: [Int]) -> Int {
+        let channel = file.channel(Int(op.channelOffset) + c)
+        let sum = values.reduce(0) { $0 + $1 - Int(file.tensor(file.operand(op, 0)).zeroPoint) }
+        let scale = Double(channel.multiplier) / Double(1 << Int(channel.shift))
+        return Int((Double(sum) / Double(values.count) * scale + 0.5).rounded(.down))
     }
 
     private func convolve(_ op: OpRecord, _ x: [[Int]], _ volume: Extent) -> [[Int]] {

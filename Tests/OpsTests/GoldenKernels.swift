@@ -11,6 +11,7 @@ enum GoldenKernels {
         "add": add, "add_wide": addWide, "argmax": argmax, "concat": concat, "conv3d": conv3D,
         "conv3d_wide": conv3D,
         "decay_weight": decayWeight, "depth_to_space": depthToSpace, "depthwise": depthwise, "gate": gate,
+        "concat_spread": concat, "global_pool": globalPool, "multiply_spread": multiply,
         "kan_basis": kanBasis, "layer_norm": layerNorm, "lookup": lookup, "lookup_fine": lookupFine,
         "lookup_wide": lookupWide,
         "max_pool": maxPool, "multiply": multiply, "narrow": narrow, "norm": norm, "norm_scale": normScale,
@@ -149,12 +150,39 @@ extension GoldenKernels {
         return codes(output, test)
     }
 
+    /// What a voxel of a source stands for in the output.
+    private static func span(_ source: TensorLayout, _ output: TensorLayout, _ test: GoldenCase) -> VoxelSpan {
+        guard test.op.hasSuffix("_spread"), source.extent != output.extent else { return .voxel }
+        return source.extent.depth == output.extent.depth ? .slice : .volume
+    }
+
+    private static func globalPool(_ test: GoldenCase, _ isa: ISA) throws -> [Int] {
+        let (input, output, channels) = try (test.input(), test.output(), test.channels())
+        let isPerSlice = try test.number("is_per_slice") == 1
+        let op = GlobalPool(
+            channels: input.layout.channels, inputElement: input.layout.element,
+            inputZeroPoint: try test.number("input_zero_point"), outputElement: output.layout.element,
+            outputZeroPoint: try test.number("output_zero_point"), isPerSlice: isPerSlice)
+        let (extent, rows) = (input.layout.extent, isPerSlice ? input.layout.extent.height : input.layout.extent.rows)
+        for first in stride(from: 0, to: extent.rows, by: rows) {
+            var sums = [Int64](repeating: 0, count: op.channels)
+            // Any split of the rows, in any order.
+            for row in (first..<(first + rows)).reversed() {
+                op.addSums(input: input.base, layout: input.layout, rows: row..<(row + 1), sums: &sums)
+            }
+            op.write(
+                sums: sums, count: rows * extent.width, parameters: channels, output: output.base,
+                layout: output.layout, row: first / rows)
+        }
+        return codes(output, test)
+    }
+
     private static func multiply(_ test: GoldenCase, _ isa: ISA) throws -> [Int] {
         let (a, b, output) = try (test.input("a"), test.input("b"), test.output())
         let multiply = Multiply(
             requantizer: Requantizer(multiplier: try test.number("multiplier"), shift: try test.number("shift")),
             zeroPointA: try test.number("zero_point_a"), zeroPointB: try test.number("zero_point_b"),
-            zeroPointOut: try test.number("zero_point_out"))
+            zeroPointOut: try test.number("zero_point_out"), spanB: span(b.layout, output.layout, test))
         multiply.run(
             a: a.base, layoutA: a.layout, b: b.base, layoutB: b.layout, output: output.base,
             outputLayout: output.layout,
@@ -248,7 +276,8 @@ extension GoldenKernels {
         for (index, source) in sources.enumerated() {
             concat.run(
                 source: index, input: source.base, inputLayout: source.layout, output: output.base,
-                outputLayout: output.layout, zeroPoint: 0, rows: 0..<output.layout.extent.rows)
+                outputLayout: output.layout, zeroPoint: 0, rows: 0..<output.layout.extent.rows,
+                span: span(source.layout, output.layout, test))
         }
         return codes(output, test)
     }

@@ -48,6 +48,9 @@ import Testing
         options.norm = true
         options.headKernel = 3
         all.append(("statistics", TestModels.bytes(options)))
+        options = TestModels.Options()
+        options.excitation = .slice
+        all.append(("means", TestModels.bytes(options)))
         if let model = try? KMambaIntegerTests.tinyModel() { all.append(("kmamba-tiny", model.bytes)) }
         return all
     }
@@ -74,8 +77,8 @@ import Testing
                 }
             }
         }
-        // Three networks in the modes they have.
-        #expect(runs == 3 * (4 + 3 + 1))
+        // Four networks in the modes they have, with three numbers of threads.
+        #expect(runs == 3 * (4 + 3 + 3 + 1))
     }
 
     /// Calls inside a run; nil where the network does not run in the mode.

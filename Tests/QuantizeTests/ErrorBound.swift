@@ -79,7 +79,7 @@ struct ErrorBound {
         case .multiply:
             errors[output] = reads[0] * before[1] + reads[1] * before[0] + before[0] * before[1] + half
         case .concat, .maxPool, .depthToSpace, .sliceOrder: errors[output] = before.max()!
-        case .resize: errors[output] = before[0] + half
+        case .resize, .globalPool: errors[output] = before[0] + half
         case .narrow:
             guard case .batchNorm(let norm)? = own?.op else { return errors[output] = before[0] + half }
             errors[output] = before[0] * (0..<norm.scale.count).map { abs(norm.affine($0).gain) }.max()! + half

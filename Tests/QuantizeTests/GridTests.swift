@@ -23,6 +23,8 @@ import Testing
         var hasNorm = false
         /// Boxes of the pooling.
         var overlaps = false
+        /// Channels are weighted by their means over each slice, or over the volume, and means stand beside voxels.
+        var meansPerSlice: Bool?
 
         var testDescription: String { name }
 
@@ -45,14 +47,18 @@ import Testing
             Variant(name: "volume, linear", factor: Size3(cube: 2), kernel: Size3(cube: 3), isLinear: true),
             Variant(name: "volume, overlapping", factor: Size3(cube: 2), kernel: Size3(cube: 3), overlaps: true),
             Variant(name: "slices, overlapping", factor: slices, kernel: plane, isLinear: false, overlaps: true),
+            Variant(name: "slices, means", factor: slices, kernel: plane, isLinear: false, meansPerSlice: true),
+            Variant(name: "slices, means of the volume", factor: slices, kernel: plane, meansPerSlice: false),
+            Variant(name: "volume, means", factor: Size3(cube: 2), kernel: Size3(cube: 3), meansPerSlice: false),
         ]
     }
 
     private static func conv(
-        _ g: inout SplitMix64, _ inputs: Int, _ outputs: Int, _ kernel: Size3, stride: Size3 = Size3(cube: 1)
+        _ g: inout SplitMix64, _ inputs: Int, _ outputs: Int, _ kernel: Size3, stride: Size3 = Size3(cube: 1),
+        gain: Float = 1
     ) -> ConvWeights {
         let count = outputs * inputs * kernel.count
-        let spread = 1.5 / Float(inputs * kernel.count).squareRoot()
+        let spread = gain * 1.5 / Float(inputs * kernel.count).squareRoot()
         return ConvWeights(
             outChannels: outputs, inChannels: inputs, kernel: kernel, dilation: Size3(cube: 1),
             padding: Size3(depth: kernel.depth / 2, height: kernel.height / 2, width: kernel.width / 2), stride: stride,
@@ -73,7 +79,18 @@ import Testing
                     shift: (0..<channels).map { 0.3 - Float($0) / 8 }, epsilon: 1e-5, isPerSlice: true)
                 value = graph.append("\(name).norm", .groupNorm(norm), [value])
             }
-            return graph.append("\(name).relu", .activation(.relu), [value])
+            value = graph.append("\(name).relu", .activation(.relu), [value])
+            guard variant.meansPerSlice != nil else { return value }
+            let gate = graph.append("\(name).gate", .activation(.sigmoid), [vector("\(name).wide", value, channels)])
+            return graph.append("\(name).product", .multiply, [value, gate])
+        }
+        func vector(_ name: String, _ input: ValueID, _ channels: Int) -> ValueID {
+            let pool = FloatOp.globalPool(isPerSlice: variant.meansPerSlice == true)
+            let means = graph.append("\(name).means", pool, [input])
+            let inner = graph.append(
+                "\(name).narrow", .conv3d(conv(&g, graph.channels[input], 3, one, gain: 4)), [means])
+            let rectified = graph.append("\(name).narrow.relu", .activation(.relu), [inner])
+            return graph.append(name, .conv3d(conv(&g, 3, channels, one, gain: 4)), [rectified])
         }
         func down(_ name: String, _ input: ValueID, _ channels: Int) -> ValueID {
             if variant.isStrided { return block(name, input, channels, stride: variant.factor) }
@@ -96,7 +113,9 @@ import Testing
         let b = down("b", a, 6)
         let c = up("c.up", down("c", b, 7))
         let d = block("d", graph.append("d.cat", .concat, [c, b]), 6)
-        let e = block("e", graph.append("e.cat", .concat, [up("e.up", d), a]), 5)
+        var sources = [up("e.up", d), a]
+        if variant.meansPerSlice != nil { sources.insert(vector("e.vector", d, 3), at: 1) }
+        let e = block("e", graph.append("e.cat", .concat, sources), 5)
         let head = graph.append("head", .conv3d(conv(&g, 5, 3, one)), [e])
         graph.append("argmax", .argmax, [head])
         balance(&graph)
@@ -182,7 +201,7 @@ import Testing
         let (model, _) = try Self.converted(Self.graph(variant), Self.sample(Self.calibrationSize))
         let memory = TestModels.Memory(model.bytes)
         let file = try memory.file()
-        let crossesSlices = variant.factor.depth == 2
+        let crossesSlices = variant.factor.depth == 2 || variant.meansPerSlice == false
         for volume in [
             Extent(depth: 6, height: 21, width: 38), Extent(depth: 1, height: 8, width: 24),
             Extent(depth: 5, height: 3, width: 1),
@@ -207,7 +226,7 @@ import Testing
                         try Self.labels(file, volume, mode: .lines, tile: tile, threads: 2) == expected,
                         "\(volume) \(tile)")
                 }
-                guard !variant.hasNorm else { continue }
+                guard !variant.hasNorm, variant.meansPerSlice == nil else { continue }
                 #expect(try Self.labels(file, volume, mode: .tiles, tile: tile) == expected, "tiles \(volume) \(tile)")
                 #expect(try Self.labels(file, volume, mode: .tiles, tile: tile, chainBytes: 1) == expected)
             }
@@ -215,7 +234,10 @@ import Testing
     }
 
     /// A network of two axes labels every slice as if there were no other.
-    @Test(arguments: Variant.all.filter { $0.kernel.depth == 1 && $0.factor == Variant.slices })
+    @Test(
+        arguments: Variant.all.filter {
+            $0.kernel.depth == 1 && $0.factor == Variant.slices && $0.meansPerSlice != false
+        })
     func slicesDoNotSeeEachOther(_ variant: Variant) throws {
         let (model, _) = try Self.converted(Self.graph(variant), Self.sample(Self.calibrationSize))
         let network = try IntegerNetwork(model.bytes, threads: 1)

@@ -12,6 +12,7 @@ import Testing
         "unet-transposed-batch", "unet-resize-instance", "unet-residual-group", "unet-resize-batch-gelu",
         "unet-attention-batch", "unet-trilinear-instance", "unet-anisotropic-instance", "unet2d-transposed-batch",
         "unet2d-bilinear-instance", "unet2d-residual-strided-group", "unet2d-attention-bilinear-batch",
+        "unet-excitation-batch", "unet2d-excitation-residual-instance",
     ]
 
     struct Case {

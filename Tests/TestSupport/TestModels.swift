@@ -28,6 +28,9 @@ public enum TestModels {
         public var norm = false
         /// Hidden convolutions write 16 bits, every second one clamped at 0, and read what the one before wrote.
         public var wideHidden = false
+        /// After the first hidden convolution: means over the volume or each slice, in 16 bits, through a pointwise convolution, times
+        /// each voxel, and beside it.
+        public var excitation: VoxelSpan?
         public var seed: UInt64 = 1
 
         public init() {}
@@ -80,6 +83,10 @@ public enum TestModels {
                 channels = options.channels
                 if options.norm { current = norm(current, channels) }
                 if options.lookupAfter == index { current = lookup(current, channels) }
+                if let span = options.excitation, index == 0 {
+                    current = excite(current, channels, span)
+                    channels *= 2
+                }
                 if options.residual, beforeChannels == channels { current = add(before, current, channels) }
                 if options.concat, index == 0 {
                     current = concat(before: current, channels)
@@ -113,9 +120,11 @@ public enum TestModels {
         }
 
         private mutating func tensor(
-            _ name: String, channels: Int, zeroPoint: UInt8, storage: TensorRecord.Storage = .u8
+            _ name: String, channels: Int, zeroPoint: UInt8, storage: TensorRecord.Storage = .u8,
+            span: VoxelSpan = .voxel
         ) -> UInt32 {
             var record = TensorRecord()
+            record.span = span
             record.storage = storage
             record.zeroPoint = zeroPoint
             record.channels = UInt32(channels)
@@ -126,7 +135,7 @@ public enum TestModels {
 
         private mutating func conv(
             _ name: String, from input: UInt32, _ inChannels: Int, to outChannels: Int, kernel: Int, dilation: Int,
-            zeroPoint: UInt8, wide: Bool = false, isRectified: Bool = false
+            zeroPoint: UInt8, wide: Bool = false, isRectified: Bool = false, span: VoxelSpan = .voxel
         ) -> UInt32 {
             let readsWide = builder.tensors[Int(input)].storage == .i16
             let same = dilation * (kernel - 1) / 2
@@ -158,10 +167,11 @@ public enum TestModels {
                 mk_channel(
                     bias: Int32.random(in: -20_000...20_000, using: &generator),
                     multiplier: Int32.random(in: (1 << 30)...Int32.max, using: &generator),
-                    shift: readsWide ? 44 : wide ? 36 : 40, reserved: 0)
+                    shift: span != .voxel ? 50 : readsWide ? 44 : wide ? 36 : 40, reserved: 0)
             }
             let output = tensor(
-                name + ".out", channels: outChannels, zeroPoint: wide ? 0 : zeroPoint, storage: wide ? .i16 : .u8)
+                name + ".out", channels: outChannels, zeroPoint: wide ? 0 : zeroPoint, storage: wide ? .i16 : .u8,
+                span: span)
             var op = OpRecord()
             op.kind = .conv3d
             let (k, d, p) = (UInt16(kernel), UInt16(dilation), UInt16(padding))
@@ -170,6 +180,33 @@ public enum TestModels {
             if readsWide { builder.require(feature: "conv3d-i16") }
             builder.addOp(op, name: name, inputs: [input], output: output, weights: weights, channels: channels)
             return output
+        }
+
+        /// Means around 128 are stretched, so that factors differ.
+        private mutating func excite(_ input: UInt32, _ channels: Int, _ span: VoxelSpan) -> UInt32 {
+            let means = tensor("means", channels: channels, zeroPoint: 0, storage: .i16, span: span)
+            var op = OpRecord()
+            op.kind = .globalPool
+            let parameters = (0..<channels).map { _ in
+                mk_channel(
+                    bias: 0, multiplier: Int32.random(in: (1 << 30)...Int32.max, using: &generator), shift: 24,
+                    reserved: 0)
+            }
+            builder.addOp(op, name: "pool", inputs: [input], output: means, channels: parameters)
+            let factors = conv(
+                "factors", from: means, channels, to: channels, kernel: 1, dilation: 1,
+                zeroPoint: options.hiddenZeroPoint, span: span)
+            let product = tensor("product", channels: channels, zeroPoint: options.hiddenZeroPoint)
+            op = OpRecord()
+            op.kind = .multiply
+            (op.multiplierA, op.shift) = (1 << 30, 37)
+            builder.addOp(op, name: "multiply", inputs: [input, factors], output: product)
+            let both = tensor("both", channels: 2 * channels, zeroPoint: options.hiddenZeroPoint)
+            op = OpRecord()
+            op.kind = .concat
+            builder.addOp(op, name: "beside", inputs: [product, factors], output: both)
+            builder.require(feature: "global-pool")
+            return both
         }
 
         private mutating func norm(_ input: UInt32, _ channels: Int) -> UInt32 {

@@ -18,7 +18,8 @@ from .cases import conv as conv_cases, norm as norm_cases, pointwise as pointwis
 MODULES = [
     ("conv3d conv3d_wide depthwise token_conv", conv, conv_cases),
     ("requantize", fixed, pointwise_cases),
-    ("add add_wide argmax concat depth_to_space gate kan_basis lookup lookup_fine lookup_wide max_pool multiply resize slice_order", pointwise, pointwise_cases),
+    ("add add_wide argmax concat concat_spread depth_to_space gate global_pool kan_basis lookup lookup_fine lookup_wide max_pool "
+     "multiply multiply_spread resize slice_order", pointwise, pointwise_cases),
     ("layer_norm narrow norm norm_scale", norm, norm_cases),
     ("decay_weight scan", scan, scan_cases),
 ]

@@ -16,6 +16,11 @@ def multiply(a, b, *, multiplier, shift, zero_point_a, zero_point_b, zero_point_
     return saturated(zero_point_out + rounded_shift(product * multiplier, np.int64(shift)), 8)
 
 
+def multiply_spread(a, b, **constants):
+    """The same where a voxel of b stands for a slice or the volume: [C, D, H, W] and [C, D or 1, 1, 1]."""
+    return multiply(a, np.broadcast_to(b, a.shape), **constants)
+
+
 def add_wide(a, b):
     """y = clamp(a + b): i16 tensors of one scale."""
     return saturated(a.astype(np.int64) + b, 16)
@@ -98,6 +103,24 @@ def resize(input, *, factor, is_linear):
 def concat(**sources):
     """Channels of source0, source1, … in this order; all have one scale and zero point."""
     return np.concatenate([sources[f"source{i}"] for i in range(len(sources))])
+
+
+def concat_spread(**sources):
+    """The same of sources that may have one voxel for a slice or the volume."""
+    size = np.broadcast_shapes(*(source.shape[1:] for source in sources.values()))
+    return concat(**{name: np.broadcast_to(source, (len(source), *size)) for name, source in sources.items()})
+
+
+def global_pool(input, multiplier, shift, *, input_zero_point, output_zero_point, output_bits, is_per_slice):
+    """Means of n voxels, the volume's or a slice's: y[c] = clamp(zy + round((sum of (x - zx) over them) · M / (2^s · n))), halves up:
+    u8 or i16 [C, D, H, W] -> u8 or i16 [C, D or 1, 1, 1], M in 0 ..< 2^31, s in 1 ... 62."""
+    parts = input.astype(object).reshape(len(input), input.shape[1] if is_per_slice else 1, -1) - input_zero_point
+    count = parts.shape[2]
+    means = [[(2 * int(total) * int(m) + (count << int(s))) // (count << int(s) + 1) for total in row]
+             for row, m, s in zip(parts.sum(axis=2), multiplier, shift)]
+    limits = np.iinfo(np.uint8 if output_bits == 8 else np.int16)
+    codes = [[min(max(output_zero_point + mean, limits.min), limits.max) for mean in row] for row in means]
+    return np.array(codes, limits.dtype).reshape(len(input), -1, 1, 1)
 
 
 def depth_to_space(input, *, factor):

@@ -20,9 +20,9 @@ from safetensors.numpy import save_file
 from torch import nn
 
 SIDE, CLASSES = 32, 3
-# Axes, normalization, activation, upsampling, residual blocks, attention gates, kernel and step of the grid from each level to the next
+# Axes, normalization, activation, upsampling, residual blocks, attention gates, squeeze and excitation, kernel and step of the grid from each level to the next
 # where they are not 3 and 2 along all axes, steps by strided convolutions.
-STANDARD = {"dims": 3, "norm": "batch", "activation": nn.ReLU, "up": "transposed", "residual": False, "attention": False,
+STANDARD = {"dims": 3, "norm": "batch", "activation": nn.ReLU, "up": "transposed", "residual": False, "attention": False, "excitation": False,
             "kernels": None, "factors": None, "strided": False, "quantized": False, "margin": 4}
 VARIANTS = {
     "unet-transposed-batch": {"quantized": True},
@@ -33,6 +33,9 @@ VARIANTS = {
     "unet-trilinear-instance": {"norm": "instance", "up": "trilinear", "margin": 8},
     "unet-anisotropic-instance": {"norm": "instance", "activation": nn.LeakyReLU, "kernels": [(1, 3, 3), 3, 3], "strided": True,
                                   "factors": [(1, 2, 2), (2, 2, 2)], "margin": 8},
+    "unet-excitation-batch": {"excitation": True},
+    "unet2d-excitation-residual-instance": {"dims": 2, "norm": "instance", "activation": nn.LeakyReLU, "residual": True, "excitation": True,
+                                            "up": "bilinear"},
     "unet2d-transposed-batch": {"dims": 2, "quantized": True},
     "unet2d-bilinear-instance": {"dims": 2, "norm": "instance", "activation": nn.LeakyReLU, "up": "bilinear"},
     "unet2d-residual-strided-group": {"dims": 2, "norm": "group", "activation": nn.SiLU, "residual": True, "up": "nearest", "strided": True},
@@ -58,6 +61,19 @@ def same(kernel):
     return kernel // 2 if isinstance(kernel, int) else tuple(k // 2 for k in kernel)
 
 
+class Excitation(nn.Module):
+    """Channels weighted by what they are on the whole (Hu et al. 2018, arXiv 1709.01507)."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.narrow, self.wide = nn.Linear(channels, channels // 4), nn.Linear(channels // 4, channels)
+
+    def forward(self, x):
+        y = x.mean(dim=tuple(range(2, x.ndim)))
+        y = torch.sigmoid(self.wide(torch.relu(self.narrow(y))))
+        return x * y.view(*y.shape, *[1] * (x.ndim - 2))
+
+
 class Block(nn.Module):
     def __init__(self, layers, inputs, outputs, options, kernel, stride=1):
         super().__init__()
@@ -65,6 +81,8 @@ class Block(nn.Module):
         self.body = nn.Sequential(
             layers.conv(inputs, outputs, kernel, stride=stride, padding=same(kernel)), norm(), options["activation"](),
             layers.conv(outputs, outputs, kernel, padding=same(kernel)), norm())
+        if options["excitation"]:
+            self.body.append(Excitation(outputs))
         self.skip = layers.conv(inputs, outputs, 1, stride=stride) if options["residual"] else None
         self.activation = options["activation"]()
 

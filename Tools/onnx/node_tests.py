@@ -3,7 +3,7 @@
     python node_tests.py MKQUANT [--match conv] [--cases FOLDER]
 
 Inputs but the first become constants, cases with a batch are run one by one, and the output is concatenated with itself so that even
-one channel makes two classes. Prints what passed, what was refused and what came out wrong; fails if anything is wrong. With --cases,
+one channel makes two classes. An output of one voxel for all is multiplied by the input first. Prints what passed, what was refused and what came out wrong; fails if anything is wrong. With --cases,
 each case that passed is written to FOLDER (NAME.onnx, and an input and the scores in NAME.safetensors), for
 `MKEDGE_ONNX_CASES=FOLDER swift test --filter ONNXNodeTests`, which converts them and holds the integers against a derived bound.
 """
@@ -25,8 +25,8 @@ from safetensors.numpy import save_file
 
 OPERATORS = set("""Conv ConvTranspose MaxPool AveragePool Resize Upsample BatchNormalization InstanceNormalization GroupNormalization
 LayerNormalization Relu LeakyRelu PRelu Elu Celu Selu Sigmoid HardSigmoid HardSwish Tanh Softplus Softsign Mish Swish Gelu Abs Neg Exp
-Log Sqrt Erf Floor Ceil Reciprocal Clip Add Sub Mul Div Pow Min Max Sum Concat Pad Split Slice MatMul ReduceMean Transpose Identity
-Dropout Cast DequantizeLinear QuantizeLinear Softmax LogSoftmax Reshape""".split())
+Log Sqrt Erf Floor Ceil Reciprocal Clip Add Sub Mul Div Pow Min Max Sum Concat Pad Split Slice MatMul ReduceMean GlobalAveragePool
+Transpose Identity Dropout Cast DequantizeLinear QuantizeLinear Softmax LogSoftmax Reshape""".split())
 
 
 def case_model(case, inputs, output):
@@ -40,10 +40,18 @@ def case_model(case, inputs, output):
         graph.initializer.append(numpy_helper.from_array(np.asarray(value), info.name))
         graph.input.remove(info)
     first = graph.output[0].name
+    if is_pooled(inputs[0], output):
+        graph.node.append(helper.make_node("Mul", [graph.input[0].name, first], ["product"]))
+        first = "product"
     graph.node.append(helper.make_node("Concat", [first, first], ["two_of_it"], axis=1))
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info("two_of_it", onnx.TensorProto.FLOAT, None))
     return model
+
+
+def is_pooled(image, output):
+    """Whether the output has one voxel for all of the input's."""
+    return output.shape == image.shape[:2] + (1,) * (image.ndim - 2) != image.shape
 
 
 def spatial(array):
@@ -96,6 +104,8 @@ def main():
             if model is None or inputs[0].size == 0:
                 counts["not a network of one to three axes"] += 1
                 continue
+            if is_pooled(inputs[0], output):
+                output = inputs[0] * output
             status, lines, tensors = run(options.mkquant, model, inputs[0], output, Path(name))
             if status == 0:
                 counts["passed"] += 1

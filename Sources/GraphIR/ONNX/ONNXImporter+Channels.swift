@@ -12,7 +12,7 @@ extension ONNXImporter {
     /// Operators that do not care where the channels are, besides the elementwise ones.
     private static let anyLayout: Set = [
         "LayerNormalization", "ReduceMean", "MatMul", "Transpose", "Identity", "Dropout", "Cast", "QuantizeLinear",
-        "DequantizeLinear",
+        "DequantizeLinear", "Gemm", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Shape", "Size",
     ]
 
     /// Adds a node whose values may have their channels last.
@@ -30,7 +30,9 @@ extension ONNXImporter {
             }
         }
         try add(node, name)
-        if isChannelsLast, node.opType != "Transpose" { channelsLast.formUnion(node.output) }
+        if isChannelsLast, node.opType != "Transpose", !Self.reshaping.contains(node.opType) {
+            channelsLast.formUnion(node.output)
+        }
     }
 
     private func isTensor(_ name: String) -> Bool {
@@ -123,10 +125,11 @@ extension ONNXImporter {
     }
 
     mutating func mean(_ node: Onnx_NodeProto, _ name: String) throws(Problem) {
+        if try addMeanOfSpace(node, name) { return }
         let attributes = ONNXAttributes(node)
         let axes = hasInput(node, 1) ? try constant(node, 1, "axes").integers : attributes.ints("axes")
         guard let axes, axes.count == 1, channelAxes.contains(axes[0]), attributes.int("keepdims", 1) == 1 else {
-            throw Problem("axes \(axes ?? []) (supported: the channels, keepdims=1)")
+            throw Problem("axes \(axes ?? []) (supported: the channels, keepdims=1, or all others)")
         }
         switch try input(node, 0) {
         case .moment(let base, .squares): set(node, .moment(base, .variance(epsilon: 0)))

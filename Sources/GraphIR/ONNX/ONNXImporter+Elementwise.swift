@@ -119,7 +119,9 @@ extension ONNXImporter {
         guard graph.channels[x] == graph.channels[y] else {
             throw Problem("\(graph.channels[x]) and \(graph.channels[y]) channels")
         }
-        set(node, .tensor(graph.append(name, isProduct ? .multiply : .add, [x, y])))
+        // One voxel for all comes second.
+        let isTurned = isProduct && isPooled(x) && !isPooled(y)
+        set(node, .tensor(graph.append(name, isProduct ? .multiply : .add, isTurned ? [y, x] : [x, y])))
     }
 
     /// One channel that multiplies many becomes as many equal ones, before its function if it has one.

@@ -11,6 +11,7 @@ extension ONNXImporter {
             return
         }
         if try addMoment(node, name) { return }
+        if try addReshaped(node) { return }
         if let f = try unary(node) { return try applyUnary(f, node, name) }
         if Self.binaryOperators.contains(node.opType) {
             guard node.input.count == 2 else { throw Problem("\(node.input.count) inputs (must be 2)") }
@@ -21,6 +22,8 @@ extension ONNXImporter {
         case "ConvTranspose": try transposed(node, name)
         case "MaxPool": try pool(node, name, isMax: true)
         case "AveragePool": try pool(node, name, isMax: false)
+        case "GlobalAveragePool": try globalPool(node, name)
+        case "Gemm": try gemm(node, name)
         case "Resize", "Upsample": try resize(node, name)
         case "BatchNormalization": try batchNormalization(node, name)
         case "InstanceNormalization": try instanceNormalization(node, name)
@@ -140,6 +143,12 @@ extension ONNXImporter {
         guard axis == 1 || axis == -(rank + 1) else { throw Problem("axis \(axis) (supported: channels, 1)") }
         var sources: [ValueID] = []
         for index in inputs.indices { sources.append(try tensor(node, index, name)) }
+        // One voxel beside many has to have been copied.
+        let copies = zip(node.input, sources).filter { spread.contains($0.0) }.count
+        let pooled = sources.filter { isPooled($0) }.count
+        guard copies == pooled || (copies == 0 && pooled == sources.count) else {
+            throw Problem("one voxel beside all of them that was not copied")
+        }
         set(node, .tensor(sources.count == 1 ? sources[0] : graph.append(name, .concat, sources)))
     }
 
@@ -178,6 +187,7 @@ extension ONNXImporter {
             return set(node, .tensor(graph.append("\(node.output.first ?? "").norm", .groupNorm(norm), [base])))
         default: break
         }
+        guard !isChannelsLast else { throw Problem("of a tensor whose channels are the last axis") }
         let base = try tensor(node, 0, node.output.first ?? "reshape")
         guard let wanted = try constant(node, 1, "shape").integers, wanted.count == 3, wanted[2] == -1, wanted[1] > 0,
             graph.channels[base] % wanted[1] == 0

@@ -39,6 +39,12 @@ public struct ONNXImporter {
     var channelsLast: Set<String> = []
     /// Whether those of the node that is being added are.
     var isChannelsLast = false
+    /// Names of values of one voxel that were copied over a grid.
+    var spread: Set<String> = []
+    /// How many axes of length 1 such a value has behind its channels, where that is neither none nor `rank`.
+    var axesBehind: [String: Int] = [:]
+    /// Of the graph's values, as far as they were asked for.
+    var spans: [ValueSpan] = [.voxel]
     private(set) var values: [String: Value] = [:]
     /// Of the network's values, as far as they were asked for, where the file fixes that of its input.
     private var sizes: [Size3]
@@ -77,7 +83,7 @@ public struct ONNXImporter {
         for (index, node) in model.graph.node.enumerated() {
             let name = node.name.isEmpty ? "\(node.opType)_\(index)" : node.name
             do {
-                try addInLayout(node, name)
+                try addWithSpans(node) { importer in try importer.addInLayout(node, name) }
                 if let output = node.output.first, case .function? = values[output] { functionNames[output] = name }
             } catch let problem as Problem {
                 report(node, name, problem.text)
@@ -133,6 +139,7 @@ public struct ONNXImporter {
                 throw fail(error.text)
             }
         }
+        guard !isPooled(scores) else { throw fail("one voxel for all (class scores must have one for each voxel)") }
         guard (2...4096).contains(graph.channels[scores]) else {
             throw fail("\(graph.channels[scores]) channels (class scores must have 2 to 4096)")
         }
@@ -157,7 +164,8 @@ public struct ONNXImporter {
         guard !sizes.isEmpty else { return nil }
         while sizes.count <= value {
             let node = graph.nodes[sizes.count - 1]
-            let size = node.op.outputSize(sizes[node.inputs[0]])
+            _ = isPooled(node.output)
+            let size = node.op.outputSize(sizes[node.sizing(spans)])
             guard [size.depth, size.height, size.width].allSatisfy((1...(1 << 20)).contains) else { return nil }
             sizes.append(size)
         }

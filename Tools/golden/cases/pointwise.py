@@ -89,6 +89,29 @@ def multiply(rng, index):
             "zero_point_a": draw.zero_point(rng), "zero_point_b": draw.zero_point(rng), "zero_point_out": draw.zero_point(rng)}
 
 
+def multiply_spread(rng, index):
+    arguments = multiply(rng, index)
+    shape = arguments["a"].shape
+    return {**arguments, "b": draw.codes(rng, (shape[0], shape[1] if index % 2 else 1, 1, 1), 8)}
+
+
+def global_pool(rng, index):
+    """Factors that bring the means to about the whole range of the output, powers of two in a third of the cases for ties."""
+    shape = (rng.integers(1, 10), *draw.extent(rng, 300))
+    bits, output_bits = (8, 16)[index % 2], (16, 8)[index // 2 % 2]
+    input, zero = draw.codes(rng, shape, bits), draw.zero_point(rng) if bits == 8 else 0
+    is_per_slice = index // 4 % 2
+    parts = input.reshape(shape[0], shape[1] if is_per_slice else 1, -1) - float(zero)
+    factor = 2.0**(output_bits - 1) / np.maximum(abs(parts.mean(axis=2)).max(axis=1), 0.01) * rng.uniform(0.2, 1.5, shape[0])
+    if index % 3 == 0:
+        factor = 2.0**np.round(np.log2(factor))
+    shift = 30 - np.floor(np.log2(factor)).astype(np.int64)
+    return {"input": input, "multiplier": np.minimum(np.round(factor * 2.0**shift), 2**31 - 1).astype(np.int32),
+            "shift": shift.astype(np.int32), "input_zero_point": zero,
+            "output_zero_point": draw.zero_point(rng) if output_bits == 8 else 0, "output_bits": output_bits,
+            "is_per_slice": is_per_slice}
+
+
 def factors(index):
     """Each of the seven that change the grid, all axes first."""
     return tuple(1 + ((7 - index) % 7 or 7) // bit % 2 for bit in (4, 2, 1))
@@ -108,6 +131,12 @@ def resize(rng, index):
 def concat(rng, index):
     size = draw.extent(rng, 120)
     return {f"source{i}": draw.codes(rng, (rng.integers(1, 7), *size), 8) for i in range(2 + index % 4)}
+
+
+def concat_spread(rng, index):
+    depth, height, width = draw.extent(rng, 120)
+    sizes = [(depth, height, width), (depth if index % 2 else 1, 1, 1)] * 2
+    return {f"source{i}": draw.codes(rng, (rng.integers(1, 10), *sizes[(i + index) % 4]), 8) for i in range(2 + index % 3)}
 
 
 def depth_to_space(rng, index):
