@@ -108,17 +108,15 @@ public struct Segmentation {
 
     private mutating func read() throws(VolumeError) -> CodeStore {
         let codes = try CodeStore(
-            channels: headers.count, extent: plan.grid.extent, folder: folder, path: output)
-        let coding = InputCoding(model.file)
+            channels: headers.count, extent: plan.grid.extent, coding: InputCoding(model.file), folder: folder,
+            path: output)
         for (channel, header) in headers.enumerated() {
             _ = progress("reading", Double(channel) / Double(headers.count))
             if plan.readsSlices {
                 try codes.fill(
-                    channel: channel, slices: header, grid: plan.grid, coding: coding, folder: folder ?? "",
-                    warnings: &warnings)
+                    channel: channel, slices: header, grid: plan.grid, folder: folder ?? "", warnings: &warnings)
             } else {
-                try codes.fill(
-                    channel: channel, from: header, grid: plan.grid, coding: coding, warnings: &warnings)
+                try codes.fill(channel: channel, from: header, grid: plan.grid, warnings: &warnings)
             }
         }
         return codes

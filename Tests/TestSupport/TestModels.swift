@@ -28,6 +28,8 @@ public enum TestModels {
         public var norm = false
         /// Hidden convolutions write 16 bits, every second one clamped at 0, and read what the one before wrote.
         public var wideHidden = false
+        /// The image has 16-bit codes, which the first convolution reads as they are.
+        public var wideInput = false
         public var seed: UInt64 = 1
 
         public init() {}
@@ -67,7 +69,10 @@ public enum TestModels {
 
         mutating func build() -> [UInt8] {
             describe()
-            var current = tensor("input", channels: options.inputs, zeroPoint: options.inputZeroPoint)
+            var current = tensor(
+                "input", channels: options.inputs, zeroPoint: options.inputZeroPoint,
+                storage: options.wideInput ? .i16 : .u8)
+            if options.wideInput { builder.require(feature: "input-i16") }
             builder.record.inputTensor = current
             var channels = options.inputs
             for (index, dilation) in options.dilations.enumerated() {
@@ -158,7 +163,7 @@ public enum TestModels {
                 mk_channel(
                     bias: Int32.random(in: -20_000...20_000, using: &generator),
                     multiplier: Int32.random(in: (1 << 30)...Int32.max, using: &generator),
-                    shift: readsWide ? 44 : wide ? 36 : 40, reserved: 0)
+                    shift: readsWide ? (wide ? 44 : 50) : wide ? 36 : 40, reserved: 0)
             }
             let output = tensor(
                 name + ".out", channels: outChannels, zeroPoint: wide ? 0 : zeroPoint, storage: wide ? .i16 : .u8)
