@@ -138,7 +138,7 @@ import Testing
         #expect(first != nil && first == FileManager.default.contents(atPath: "\(bench.scratch.path)/net.mkq"))
     }
 
-    /// Copies are no layers of the checkpoint.
+    /// With the image in 16 bits.
     @Test func aWidenedInputIsCompared() throws {
         let bench = try Bench()
         #expect(try bench.convert(["--int16", "all"]).status == 0)
@@ -148,6 +148,10 @@ import Testing
             ["compare", bench.checkpoint, "--config", bench.config, "--model", model, bench.volume, "--json"])
         let found = try JSONSerialization.jsonObject(with: Data(compare.output.utf8)) as? [String: Any]
         #expect((found?["layers"] as? [Any])?.count == 3, "\(compare.errors)")
+        let inspect = try Tool.run("mkquant", ["inspect", model, "--json"])
+        let facts = try JSONSerialization.jsonObject(with: Data(inspect.output.utf8)) as? [String: Any]
+        let tensors = facts?["tensors"] as? [[String: Any]]
+        #expect(tensors?.first?["storage"] as? String == "i16" && tensors?.first?["zero_point"] as? Int == 0)
     }
 
     @Test func sixteenBitsTwiceIsAContradiction() throws {

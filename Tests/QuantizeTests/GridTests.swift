@@ -154,6 +154,18 @@ import Testing
         #expect(comparison.agreement > 0.9)
     }
 
+    /// Bytes of smooth codes, of one or two bytes.
+    private static func codes(_ file: ModelFile, _ volume: Extent) -> [UInt8] {
+        let size = Size3(depth: volume.depth, height: volume.height, width: volume.width)
+        return (0..<file.count(.channelNames)).flatMap { channel in
+            sample(size, seed: UInt64(5 + channel)).values.flatMap { x -> [UInt8] in
+                guard file.codeBytes == 2 else { return [UInt8(x * 255)] }
+                let code = Int16(x * 32767)
+                return [UInt8(truncatingIfNeeded: code), UInt8(truncatingIfNeeded: code >> 8)]
+            }
+        }
+    }
+
     static func labels(
         _ file: ModelFile, _ volume: Extent, mode: ExecutionMode, tile: Extent? = nil, threads: Int = 1,
         isa: ISA = .best, chainBytes: Int? = nil
@@ -166,8 +178,7 @@ import Testing
         defer { arena.deallocate() }
         arena.initializeMemory(as: UInt8.self, repeating: 0x5A)
         let session = try Session(file: file, plan: plan, arena: arena, isa: isa)
-        let codes = sample(Size3(depth: volume.depth, height: volume.height, width: volume.width), seed: 5).values
-            .map { UInt8($0 * 255) }
+        let codes = codes(file, volume)
         var labels = [UInt8](repeating: 9, count: volume.voxels)
         try codes.withUnsafeBufferPointer { codes in
             try labels.withUnsafeMutableBytes { labels in
