@@ -99,15 +99,15 @@ import Testing
         let e = block("e", graph.append("e.cat", .concat, [up("e.up", d), a]), 5)
         let head = graph.append("head", .conv3d(conv(&g, 5, 3, one)), [e])
         graph.append("argmax", .argmax, [head])
-        balance(&graph)
+        balance(&graph, on: sample(calibrationSize))
         return graph
     }
 
     /// Moves the classes' scores to a mean of zero, so that each wins somewhere.
-    private static func balance(_ graph: inout FloatGraph) {
+    static func balance(_ graph: inout FloatGraph, on sample: FloatTensor) {
         let head = graph.nodes.count - 2
         guard case .conv3d(var conv) = graph.nodes[head].op else { return }
-        _ = FloatExecutor(graph).run(sample(calibrationSize)) { (index, tensor) throws(Never) in
+        _ = FloatExecutor(graph).run(sample) { (index, tensor) throws(Never) in
             guard index == head else { return }
             for o in 0..<tensor.channels {
                 let scores = tensor.values[(o * tensor.size.count)..<((o + 1) * tensor.size.count)]

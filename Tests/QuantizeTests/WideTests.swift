@@ -106,7 +106,9 @@ import Testing
     @Test(arguments: [1, 3]) func aWidenedInputIsTheSameInEveryMode(_ channels: Int) throws {
         var sample = FloatTensor(channels: channels, size: Self.size)
         sample.values = (0..<channels).flatMap { GridTests.sample(Self.size, seed: UInt64($0)).values }
-        let (model, _) = try GridTests.converted(Self.chain(channels), sample, wide: .all)
+        var graph = Self.chain(channels)
+        GridTests.balance(&graph, on: sample)
+        let (model, _) = try GridTests.converted(graph, sample, wide: .all)
         let memory = TestModels.Memory(model.bytes)
         let file = try memory.file()
         #expect(file.codeBytes == 2 && file.conv3D(file.op(0)).inputElement == .i16)
