@@ -62,6 +62,9 @@ public struct ModelFile: Sendable {
     public var opCount: Int { count(.ops) }
     public var classCount: Int { count(.labels) }
 
+    /// Bytes of one code of the image: 1 for u8, 2 for i16.
+    public var codeBytes: Int { tensor(Int(record.inputTensor)).storage == .i16 ? 2 : 1 }
+
     /// Precondition for the record accessors: index in range (validated files only hold valid indices).
     public func tensor(_ index: Int) -> TensorRecord {
         TensorRecord(section(.tensors), index * TensorRecord.size)!

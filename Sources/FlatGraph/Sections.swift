@@ -27,6 +27,7 @@ public enum MKQ {
     /// Those of a build for chains of convolutions alone (MKEDGE_CONV_ONLY).
     private static let convFeatures: [StaticString] = [
         "conv3d-u8", "conv3d-i16", "conv3d-relu-i16", "lookup-u8", "add-u8", "concat-u8", "argmax", "anisotropic",
+        "input-i16",
     ]
 }
 

@@ -210,7 +210,7 @@ struct Validator {
             throw ModelFileError(.badGraph, .ops, index: file.opCount - 1, field: "output", value: Int(last.output))
         }
         let input = file.tensor(Int(file.record.inputTensor))
-        guard input.storage == .u8, input.growth == (0, 0, 0), input.span == .voxel else {
+        guard input.storage != .labels, input.growth == (0, 0, 0), input.span == .voxel else {
             throw ModelFileError(.badGraph, .tensors, index: Int(file.record.inputTensor), field: "storage")
         }
         // Without padding the labels cover only the middle of the volume; they never reach beyond it.

@@ -24,7 +24,9 @@ extension RunPlan {
             let last = result.reduce(0) { max($0, $1.last) }
             // Rows of input and labels are in use while the network's input and its scores are.
             result.append(
-                PlannedBuffer(use: .inputRows, bytes: inputRows * volume.width, first: 0, last: lines == nil ? 0 : last)
+                PlannedBuffer(
+                    use: .inputRows, bytes: inputRows * volume.width * file.codeBytes, first: 0,
+                    last: lines == nil ? 0 : last)
             )
             let labels = labelArea * Argmax(classes: file.classCount).labelBytes
             result.append(

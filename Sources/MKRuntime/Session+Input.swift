@@ -22,6 +22,20 @@ extension Session {
         _ source: some CodeSource, z: Int, y0: Int, x0: Int, slot: Int, _ layout: TensorLayout,
         _ base: UnsafeMutableRawPointer
     ) throws(RuntimeError) {
+        // A loop for each width of the codes.
+        if layout.element == .u8 {
+            unsafe try loadSlice(UInt8.self, source, z: z, y0: y0, x0: x0, slot: slot, layout, base)
+        } else {
+            unsafe try loadSlice(UInt16.self, source, z: z, y0: y0, x0: x0, slot: slot, layout, base)
+        }
+    }
+
+    /// - Parameter type: the bits of a code.
+    @inline(__always)
+    private func loadSlice<Code: FixedWidthInteger & UnsignedInteger>(
+        _ type: Code.Type, _ source: some CodeSource, z: Int, y0: Int, x0: Int, slot: Int, _ layout: TensorLayout,
+        _ base: UnsafeMutableRawPointer
+    ) throws(RuntimeError) {
         let volume = plan.volume
         let zeroPoint = file.tensor(Int(file.record.inputTensor)).zeroPoint
         let (height, width) = (layout.extent.height, layout.extent.width)
@@ -29,27 +43,29 @@ extension Session {
         let rows = inside ? max(0, y0)..<max(max(0, y0), min(volume.height, y0 + height)) : 0..<0
         let columns = max(0, -x0)..<max(max(0, -x0), min(width, volume.width - x0))
         let isCovered = rows.count == height && columns.count == width
-        let buffer = unsafe (arena + plan.offset(of: .inputRows)).assumingMemoryBound(to: UInt8.self)
+        let bytes = unsafe (arena + plan.offset(of: .inputRows)).assumingMemoryBound(to: UInt8.self)
+        let buffer = unsafe (arena + plan.offset(of: .inputRows)).assumingMemoryBound(to: Code.self)
+        let perBlock = 32 / Code.bitWidth
         for block in 0..<layout.blocks {
-            let lanes = min(4, layout.channels - block * 4)
+            let lanes = min(perBlock, layout.channels - block * perBlock)
             for y in 0..<height where !isCovered {
                 let target = unsafe base + layout.rowOffset(block: block, z: slot, y: y)
                 unsafe target.initializeMemory(as: UInt8.self, repeating: zeroPoint, count: width * 4)
             }
             for lane in 0..<lanes where !rows.isEmpty {
-                guard unsafe source.read(channel: block * 4 + lane, z: z, rows: rows, into: buffer) else {
+                guard unsafe source.read(channel: block * perBlock + lane, z: z, rows: rows, into: bytes) else {
                     throw RuntimeError(.transferFailed)
                 }
                 // Whole words, which the compiler makes vectors of. The bytes of absent channels have no meaning.
-                let shift = UInt32(8 * lane)
+                let shift = UInt32(Code.bitWidth * lane)
                 for y in rows {
                     let row = unsafe buffer + ((y - rows.lowerBound) * volume.width + x0)
                     let words = unsafe (base + layout.rowOffset(block: block, z: slot, y: y - y0))
                         .assumingMemoryBound(to: UInt32.self)
                     if lane == 0 {
-                        for x in columns { unsafe words[x] = UInt32(row[x]) }
+                        for x in columns { unsafe words[x] = UInt32(truncatingIfNeeded: row[x]) }
                     } else {
-                        for x in columns { unsafe words[x] |= UInt32(row[x]) &<< shift }
+                        for x in columns { unsafe words[x] |= UInt32(truncatingIfNeeded: row[x]) &<< shift }
                     }
                 }
             }

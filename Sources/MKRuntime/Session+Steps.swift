@@ -6,11 +6,13 @@ extension Session {
     /// Ops that can be run one by one: all but the tail, which makes labels row by row.
     public var stepCount: Int { plan.tail }
 
-    /// Fills the input tensor: codes `[channel][depth][height][width]` of the plan's volume.
+    /// Fills the input tensor: codes `[channel][depth][height][width]` of the plan's volume, as `run(codes:)` takes them.
     public func load(codes: UnsafeBufferPointer<UInt8>) throws(RuntimeError) {
         precondition(plan.mode == .whole && plan.streaming == nil, "not a plan whose tensors exist whole")
         let channels = Int(file.tensor(Int(file.record.inputTensor)).channels)
-        try loadInput(unsafe CodeVolume(codes, extent: plan.volume, channels: channels), origin: (0, 0, 0))
+        let source = unsafe CodeVolume(
+            codes, extent: plan.volume, channels: channels, codeBytes: file.codeBytes)
+        try loadInput(source, origin: (0, 0, 0))
     }
 
     /// Runs one op. Those before it have run.

@@ -113,14 +113,15 @@ public typealias OpObserver = (_ op: Int, _ layout: TensorLayout, _ tensor: Unsa
     /// Segments a volume in memory.
     ///
     /// - Parameters:
-    ///   - codes: input codes `[channel][depth][height][width]`, one byte each, of the plan's volume.
+    ///   - codes: bytes of the input codes `[channel][depth][height][width]` of the plan's volume, one or two for each
+    ///     (`ModelFile.codeBytes`; native order).
     ///   - labels: class indices `[depth][height][width]`, one byte each up to 256 classes, else two (native order).
     public func run(
         codes: UnsafeBufferPointer<UInt8>, labels: UnsafeMutableRawBufferPointer, parallel: some WorkPool,
         progress: ProgressReport = { _, _ in true }, observer: OpObserver? = nil
     ) throws(RuntimeError) {
         let channels = Int(file.tensor(Int(file.record.inputTensor)).channels)
-        let source = unsafe CodeVolume(codes, extent: plan.volume, channels: channels)
+        let source = unsafe CodeVolume(codes, extent: plan.volume, channels: channels, codeBytes: file.codeBytes)
         let sink = unsafe LabelVolume(
             labels, extent: plan.volume, bytes: Argmax(classes: file.classCount).labelBytes)
         unsafe try run(from: source, to: sink, parallel: parallel, progress: progress, observer: observer)

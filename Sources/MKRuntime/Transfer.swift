@@ -4,7 +4,8 @@ import Ops
 /// Where input codes come from. The runtime asks for rows of one plane at a time, in any order, and more than once where a
 /// mode computes parts twice.
 public protocol CodeSource {
-    /// Writes rows.count · width codes (width of the volume, one byte each).
+    /// Writes rows.count · width codes (width of the volume): one byte each, or two, in native order, where the network's input
+    /// tensor has 16 bits (`ModelFile.codeBytes`); `target` is then aligned to them.
     /// - Returns: false when they cannot be had; the run then ends with `transferFailed`.
     func read(channel: Int, z: Int, rows: Range<Int>, into target: UnsafeMutablePointer<UInt8>) -> Bool
 }
@@ -42,17 +43,23 @@ extension LabelSink {
 @safe public struct CodeVolume: CodeSource {
     private let codes: UnsafePointer<UInt8>
     private let extent: Extent
+    private let codeBytes: Int
 
-    /// - Parameter codes: kept alive by the caller.
-    public init(_ codes: UnsafeBufferPointer<UInt8>, extent: Extent, channels: Int) {
-        precondition(codes.count == extent.voxels * channels && !codes.isEmpty, "codes do not match the volume")
+    /// - Parameters:
+    ///   - codes: the bytes of the codes, kept alive by the caller.
+    ///   - codeBytes: of a code, 1 or 2 (`ModelFile.codeBytes`).
+    public init(_ codes: UnsafeBufferPointer<UInt8>, extent: Extent, channels: Int, codeBytes: Int = 1) {
+        precondition(
+            codes.count == extent.voxels * channels * codeBytes && !codes.isEmpty, "codes do not match the volume")
         unsafe self.codes = codes.baseAddress!
         self.extent = extent
+        self.codeBytes = codeBytes
     }
 
     public func read(channel: Int, z: Int, rows: Range<Int>, into target: UnsafeMutablePointer<UInt8>) -> Bool {
         let row = (channel * extent.depth + z) * extent.height + rows.lowerBound
-        unsafe target.update(from: codes + row * extent.width, count: rows.count * extent.width)
+        let pitch = extent.width * codeBytes
+        unsafe target.update(from: codes + row * pitch, count: rows.count * pitch)
         return true
     }
 }

@@ -10,7 +10,6 @@ struct CodingChooser {
     private let requested: Set<ValueID>
     /// Those of them that would else have bytes.
     private let widened: Set<ValueID>
-    private let widensInput: Bool
     /// One voxel for a slice or the volume: there are few to calibrate on, so ranges are wider than what was seen.
     let pooled: Set<ValueID>
     /// A scale per channel wherever the layers around a value absorb it.
@@ -27,19 +26,18 @@ struct CodingChooser {
         equalizes: Bool = true
     ) {
         self.equalizes = equalizes
-        // The input's bytes are given.
-        self.requested = requested.subtracting([0])
-        widensInput = requested.contains(0)
+        self.requested = requested
         pooled = graph.pooledValues()
         self.graph = graph
         self.calibration = calibration
         self.rule = rule
-        groups = CodingGroups(graph, requested: self.requested)
-        widened = self.requested.subtracting(CodingGroups(graph).wide)
+        groups = CodingGroups(graph, requested: requested)
+        widened = requested.subtracting(CodingGroups(graph).wide)
     }
 
+    /// - Parameter input: coding of the image in bytes.
     func choose(input: ValueCoding) -> [ValueID: ValueCoding] {
-        var result: [ValueID: ValueCoding] = [0: input]
+        var result: [ValueID: ValueCoding] = [0: requested.contains(0) ? input.widened : input]
         let fused = graph.valuesInsideFusedActivations
         for node in graph.nodes where !fused.contains(node.output) && node.op != .argmax && result[node.output] == nil {
             let value = node.output
@@ -53,9 +51,9 @@ struct CodingChooser {
         return result
     }
 
-    /// Codings of the copies that convolutions read instead of a value: bytes of 16-bit values, and 16 bits of the input.
-    func copies(input: ValueCoding) -> [ValueID: ValueCoding] {
-        var result: [ValueID: ValueCoding] = widensInput ? [0: input.widened] : [:]
+    /// Codings of the copies in bytes that convolutions read instead of 16-bit values.
+    func copies() -> [ValueID: ValueCoding] {
+        var result: [ValueID: ValueCoding] = [:]
         for node in graph.nodes {
             if node.op == .multiply {
                 for value in node.inputs where groups.wide.contains(value) { result[value] = bytes(value) }

@@ -55,7 +55,8 @@ public struct Converter {
     }
 
     /// - Parameters:
-    ///   - inputCoding: coding of the network's input; nil to calibrate it.
+    ///   - inputCoding: coding in bytes of the network's input, nil to calibrate it. Where the input is asked for in 16 bits,
+    ///     these go over the same range.
     ///   - metadata: everything of the file but the graph.
     ///   - reference: volumes or patches to tune on; without any nothing is tuned.
     ///   - wide: other layers in 16 bits than the options say.
@@ -70,7 +71,7 @@ public struct Converter {
         let input = inputCoding ?? .unsigned(low: inputRange.low, high: inputRange.high)
         let codings = chooser.choose(input: input)
         let plain = Lowering(
-            graph: graph, codings: codings, copyCodings: chooser.copies(input: input), byteForms: chooser.byteForms(),
+            graph: graph, codings: codings, copyCodings: chooser.copies(), byteForms: chooser.byteForms(),
             importance: { importance($0, codings[$0]!) },
             clipsWeights: options.methods.contains(.weightClipping), scanPeaks: calibration.scanPeaks,
             metadata: metadata)

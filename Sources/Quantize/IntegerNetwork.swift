@@ -31,14 +31,17 @@ public final class IntegerNetwork {
         }
     }
 
-    /// The network's input codes for real inputs: floor(x / scale + 0.5) + zeroPoint, clamped.
+    /// Bytes of the network's input codes for real inputs: floor(x / scale + 0.5) + zeroPoint, clamped to what a code can be.
     public func codes(_ input: FloatTensor) -> [UInt8] {
         let tensor = file.tensor(Int(file.record.inputTensor))
         let scale = Double(file.scale(Int(tensor.scaleOffset)))
         let zeroPoint = Double(tensor.zeroPoint)
-        return input.values.map {
-            UInt8(min(max((Double($0) / scale + 0.5).rounded(.down) + zeroPoint, 0), 255))
+        func code(_ x: Float, _ least: Double, _ most: Double) -> Double {
+            min(max((Double(x) / scale + 0.5).rounded(.down) + zeroPoint, least), most)
         }
+        guard file.codeBytes == 2 else { return input.values.map { UInt8(code($0, 0, 255)) } }
+        let codes = input.values.map { Int16(code($0, -32768, 32767)) }
+        return unsafe codes.withUnsafeBytes { unsafe Array($0) }
     }
 
     /// Runs the whole volume and returns class indices.

@@ -7,43 +7,12 @@ import Ops
 
 /// Other forms of a value than the one it is stored in: what convolutions read in its place, and what they write for it.
 extension Lowering {
-    /// Adds the op that makes the copy of a value that convolutions read in its place, once.
-    mutating func addCopy(_ value: ValueID, for reader: Node) throws(QuantizeError) {
+    /// Adds the op that makes the copy in bytes of a 16-bit value that convolutions read in its place, once.
+    mutating func addCopy(_ value: ValueID) {
         guard let coding = copyCodings[value], copies[value] == nil else { return }
-        if coding.isWide {
-            try addWidened(value, coding, for: reader)
-        } else {
-            addNarrowed(value, coding)
-        }
+        addNarrowed(value, coding)
     }
 
-    /// 16 bits of bytes: a pointwise convolution of each channel with itself, which every build of the runtime has.
-    private mutating func addWidened(
-        _ value: ValueID, _ wide: ValueCoding, for reader: Node
-    ) throws(QuantizeError) {
-        let (form, count) = (codings[value]!, graph.channels[value])
-        let shape = Conv3D(
-            inChannels: count, outChannels: count, kernel: Extent(cube: 1), dilation: Extent(cube: 1),
-            padding: Extent(depth: 0, height: 0, width: 0), inputElement: .u8, inputZeroPoint: form.zeroPoint,
-            outputZeroPoint: 0, outputElement: .i16)
-        var weights = [Int8](repeating: 0, count: shape.weightBytes)
-        for c in 0..<count {
-            weights[shape.weightIndex(o: c, i: c, kz: 0, ky: 0, kx: 0)] = Int8(Self.wideFormWeight)
-        }
-        let channels = try wideningChannels(form, wide, count, reader)
-        var record = builder.tensors[Int(tensors[value]!)]
-        (record.storage, record.zeroPoint, record.low, record.high) = (.i16, 0, wide.low, wide.high)
-        let copy = builder.addTensor(record, name: "input.wide", scales: wide.scales)
-        var op = OpRecord()
-        op.kind = .conv3d
-        (op.kernel, op.dilation, op.padding) = ((1, 1, 1), (1, 1, 1), (0, 0, 0))
-        builder.addOp(
-            op, name: "input.wide", inputs: [tensors[value]!], output: copy, weights: weights, channels: channels)
-        copies[value] = copy
-        finish(-1, "conv3d-u8")
-    }
-
-    /// Bytes of 16 bits.
     private mutating func addNarrowed(_ value: ValueID, _ narrow: ValueCoding) {
         let wide = codings[value]!
         let producer = graph.nodes.first { $0.output == value }?.name ?? "input"

@@ -29,7 +29,7 @@ extension Lowering {
             throw QuantizeError(
                 layer: node.name, message: "the factors' steps are too coarse for the product's: \(factor)")
         }
-        for value in node.inputs { try addCopy(value, for: node) }
+        for value in node.inputs { addCopy(value) }
         addTensor(node.output, name: node.name)
         var op = OpRecord()
         op.kind = .multiply

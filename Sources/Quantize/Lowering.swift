@@ -80,6 +80,7 @@ struct Lowering {
         }
         coarsenScales()
         addTensor(0, name: "input")
+        if codings[0]!.isWide { builder.require(feature: "input-i16") }
         builder.record.inputTensor = 0
         let fused = graph.valuesInsideFusedActivations
         for (index, node) in graph.nodes.enumerated() {
@@ -173,7 +174,7 @@ struct Lowering {
         let found = tuned[index] ?? rounded(index, conv)
         tuned[index] = found
         let parts = try parts(index, found)
-        try addCopy(node.inputs[0], for: node)
+        addCopy(node.inputs[0])
         addTensor(value, name: graph.nodes[target].name)
         let isSplit = target != index && byteForms[value] != nil
         let written = isSplit ? addByteTensor(value, name: "\(node.name).bytes") : tensors[value]!

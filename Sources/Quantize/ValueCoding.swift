@@ -46,16 +46,8 @@ public struct ValueCoding: Equatable, Sendable {
             scales: high.map { max($0, 1e-6) / 32767 }, zeroPoint: 0, low: -most, high: most, isWide: true)
     }
 
-    /// How many 16-bit codes a step of the network's input becomes: with weights of 127, a factor of 31 / 127 is under a quarter,
-    /// and exact.
-    static let widenedStep: Float = 31
-
-    /// 16-bit codes that hold bytes exactly.
-    var widened: ValueCoding {
-        let high = max(abs(low), abs(high))
-        return ValueCoding(
-            scales: scales.map { $0 / Self.widenedStep }, zeroPoint: 0, low: -high, high: high, isWide: true)
-    }
+    /// 16-bit codes over the same range.
+    var widened: ValueCoding { .wide(high: [max(-low, high)]) }
 
     /// One scale per channel, all starting at 0: free after a ReLU, because the next convolution's weights absorb it.
     static func perChannel(high: [Float]) -> ValueCoding {

@@ -1,8 +1,7 @@
 import GraphIR
 
 /// Which layers write 16-bit codes that the next convolutions read as they are: 256 times finer steps for half the speed
-/// and twice the memory of those values. The network's input counts as one: its bytes stay, but the convolutions that read them get
-/// weights of 16 bits.
+/// and twice the memory of those values. The network's input counts as one: the image itself is then coded in 16 bits.
 public enum WideLayers: Equatable, Sendable {
     case none
     case all

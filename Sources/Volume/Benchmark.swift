@@ -49,7 +49,7 @@ public struct Benchmark {
             throw BudgetError(file: model.path, limit: plan.totalBytes, needs: [plan.need])
         }
         var session = try unsafe Session(file: file, plan: plan.run, arena: arena.bytes, isa: isa)
-        let codes = MadeUpCodes(width: plan.run.volume.width)
+        let codes = MadeUpCodes(rowBytes: plan.run.volume.width * file.codeBytes)
         let slots = OpClock.slots(file)
         let counts = UnsafeMutableBufferPointer<OpClock.Count>.allocate(capacity: plan.run.threads * slots)
         defer { unsafe counts.deallocate() }
@@ -103,20 +103,20 @@ public struct Benchmark {
 private struct MadeUpCodes: CodeSource {
     private let noise: [UInt8]
 
-    init(width: Int) {
+    init(rowBytes: Int) {
         var state: UInt64 = 1
-        noise = (0..<(width + 4096)).map { _ in
+        noise = (0..<(rowBytes + 4096)).map { _ in
             state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
             return UInt8(truncatingIfNeeded: state >> 56)
         }
     }
 
     func read(channel: Int, z: Int, rows: Range<Int>, into target: UnsafeMutablePointer<UInt8>) -> Bool {
-        let width = noise.count - 4096
+        let rowBytes = noise.count - 4096
         unsafe noise.withUnsafeBufferPointer { noise in
             for (index, y) in rows.enumerated() {
                 let start = (channel * 1181 + z * 613 + y * 251) % 4096
-                unsafe (target + index * width).update(from: noise.baseAddress! + start, count: width)
+                unsafe (target + index * rowBytes).update(from: noise.baseAddress! + start, count: rowBytes)
             }
         }
         return true

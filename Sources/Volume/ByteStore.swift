@@ -90,7 +90,7 @@ import HostRuntime
 }
 
 extension ByteStore {
-    func write(_ source: [UInt8], at offset: Int) throws(VolumeError) {
+    func write<T: BitwiseCopyable>(_ source: [T], at offset: Int) throws(VolumeError) {
         try unsafe source.withUnsafeBufferPointer { (buffer) throws(VolumeError) in
             try unsafe write(UnsafeRawBufferPointer(buffer), at: offset)
         }

@@ -6,40 +6,53 @@ import Ops
 final class CodeStore: CodeSource {
     private let store: ByteStore
     private let extent: Extent
+    private let coding: InputCoding
 
-    init(channels: Int, extent: Extent, folder: String?, path: String) throws(VolumeError) {
-        store = try ByteStore(count: channels * extent.voxels, folder: folder, path: path)
+    init(channels: Int, extent: Extent, coding: InputCoding, folder: String?, path: String) throws(VolumeError) {
+        store = try ByteStore(count: channels * extent.voxels * coding.codeBytes, folder: folder, path: path)
         self.extent = extent
+        self.coding = coding
     }
 
     func read(channel: Int, z: Int, rows: Range<Int>, into target: UnsafeMutablePointer<UInt8>) -> Bool {
         let row = (channel * extent.depth + z) * extent.height + rows.lowerBound
-        let bytes = unsafe UnsafeMutableRawBufferPointer(start: target, count: rows.count * extent.width)
-        return unsafe store.get(bytes, at: row * extent.width)
+        let pitch = extent.width * coding.codeBytes
+        let bytes = unsafe UnsafeMutableRawBufferPointer(start: target, count: rows.count * pitch)
+        return unsafe store.get(bytes, at: row * pitch)
     }
 
-    private var planeBytes: Int { extent.height * extent.width }
-    private func offset(_ channel: Int, _ z: Int) -> Int { (channel * extent.depth + z) * planeBytes }
+    private var planeVoxels: Int { extent.height * extent.width }
+    private func offset(_ channel: Int, _ z: Int) -> Int {
+        (channel * extent.depth + z) * planeVoxels * coding.codeBytes
+    }
 
     // MARK: From a volume in memory
 
     /// Reads a whole image, then writes its codes plane by plane.
     func fill(
-        channel: Int, from header: NIfTIHeader, grid: ModelGrid, coding: InputCoding, ownThread: Bool = false,
-        warnings: inout [String]
+        channel: Int, from header: NIfTIHeader, grid: ModelGrid, ownThread: Bool = false, warnings: inout [String]
     ) throws(VolumeError) {
         let volume = try VoxelVolume.read(header, ownThread: ownThread)
         warnings += volume.header.warnings.dropFirst(header.warnings.count)
-        var input = grid.input(volume, coding, warnings: &warnings)
+        if coding.codeBytes == 1 {
+            var input: ModelInput<UInt8> = grid.input(volume, coding, warnings: &warnings)
+            try write(channel, &input)
+        } else {
+            var input: ModelInput<Int16> = grid.input(volume, coding, warnings: &warnings)
+            try write(channel, &input)
+        }
+    }
+
+    private func write<Code: InputCode>(_ channel: Int, _ input: inout ModelInput<Code>) throws(VolumeError) {
         if let bytes = unsafe store.bytes {
-            let first = offset(channel, 0)
+            let first = channel * extent.voxels
             let part = unsafe UnsafeMutableBufferPointer(
-                rebasing: bytes.bindMemory(to: UInt8.self)[first..<(first + extent.voxels)])
+                rebasing: bytes.bindMemory(to: Code.self)[first..<(first + extent.voxels)])
             var span = unsafe part.mutableSpan
             input.write(planes: 0..<extent.depth, into: &span)
             return
         }
-        var plane = [UInt8](repeating: 0, count: planeBytes)
+        var plane = [Code](repeating: 0, count: planeVoxels)
         for z in 0..<extent.depth {
             var span = plane.mutableSpan
             input.write(planes: z..<(z + 1), into: &span)
@@ -53,12 +66,12 @@ final class CodeStore: CodeSource {
     static let group = 32
 
     /// The most bytes that `fill(channel:slices:)` holds, beside the statistics' counters.
-    static func sliceBytes(_ header: NIfTIHeader, _ grid: ModelGrid) -> Int {
+    static func sliceBytes(_ header: NIfTIHeader, _ grid: ModelGrid, codeBytes: Int) -> Int {
         let slice = header.dims.x * header.dims.y
         let plane = grid.extent.height * grid.extent.width
+        let planes = grid.axisMap.storedAxis[2] == 2 ? 1 : min(group, grid.extent.depth)
         // The stream, codes of a slice, the table, and one plane or a group of them.
-        return VoxelStream.bytesNeeded(header) + slice + 65536
-            + plane * (grid.axisMap.storedAxis[2] == 2 ? 1 : min(group, grid.extent.depth))
+        return VoxelStream.bytesNeeded(header) + (slice + 65536 + plane * planes) * codeBytes
     }
 
     /// Reads an image slice by slice: one or more passes for the statistics, one for the codes. Where the model's planes lie
@@ -67,14 +80,26 @@ final class CodeStore: CodeSource {
     ///   - folder: of the intermediate file.
     ///   - ownThread: inflates in a thread of its own.
     func fill(
-        channel: Int, slices header: NIfTIHeader, grid: ModelGrid, coding: InputCoding, folder: String,
-        ownThread: Bool = false, warnings: inout [String]
+        channel: Int, slices header: NIfTIHeader, grid: ModelGrid, folder: String, ownThread: Bool = false,
+        warnings: inout [String]
     ) throws(VolumeError) {
         precondition(!grid.grid.interpolates, "interpolation needs the volume")
         let stream = VoxelStream(header, ownThread: ownThread)
-        let coder = VoxelCoder(
+        if coding.codeBytes == 1 {
+            try fill(UInt8.self, channel, stream, grid, folder, &warnings)
+        } else {
+            try fill(Int16.self, channel, stream, grid, folder, &warnings)
+        }
+    }
+
+    private func fill<Code: InputCode>(
+        _ type: Code.Type, _ channel: Int, _ stream: VoxelStream, _ grid: ModelGrid, _ folder: String,
+        _ warnings: inout [String]
+    ) throws(VolumeError) {
+        let header = stream.header
+        let coder = VoxelCoder<Code>(
             map: try IntensityMap(grid.normalization, passes: stream, warnings: &warnings), scale: coding.scale,
-            zeroPoint: coding.zeroPoint)
+            zeroPoint: Code(coding.zeroPoint))
         var slice = SliceCoder(header, coder)
         var mapper = PlaneMapper(grid, header, outside: coder.code(0))
         guard mapper.planeAxis != 2 else {
@@ -88,39 +113,41 @@ final class CodeStore: CodeSource {
             return
         }
         let area = header.dims.x * header.dims.y
-        let kept = try ByteStore(count: header.dims.count, folder: folder, path: header.path)
+        let kept = try ByteStore(count: header.dims.count * coding.codeBytes, folder: folder, path: header.path)
         warnings += try stream.forEachSlice { (k, voxels) throws(VolumeError) in
             voxels.apply(&slice)
-            try kept.write(slice.codes, at: k * area)
+            try kept.write(slice.codes, at: k * area * coding.codeBytes)
         }
-        var codes = [UInt8](repeating: 0, count: area)
+        var codes = [Code](repeating: 0, count: area)
         for first in stride(from: 0, to: extent.depth, by: Self.group) {
             let planes = first..<min(first + Self.group, extent.depth)
             mapper.clear(planes.count)
             for k in 0..<header.dims.z {
-                try kept.read(into: &codes, at: k * area)
+                try kept.read(into: &codes, at: k * area * coding.codeBytes)
                 mapper.place(codes, stored: k, planes: planes)
             }
             try store.write(mapper.planes, at: offset(channel, first))
         }
     }
 
-    private func fillBackground(_ channel: Int, _ code: UInt8, where isOutside: (Int) -> Bool) throws(VolumeError) {
-        let plane = [UInt8](repeating: code, count: planeBytes)
+    private func fillBackground<Code: InputCode>(
+        _ channel: Int, _ code: Code, where isOutside: (Int) -> Bool
+    ) throws(VolumeError) {
+        let plane = [Code](repeating: code, count: planeVoxels)
         for z in 0..<extent.depth where isOutside(z) { try store.write(plane, at: offset(channel, z)) }
     }
 }
 
 /// Puts stored slices into planes of the model's grid: permutation, flips, whole-voxel pad and crop.
-struct PlaneMapper {
+struct PlaneMapper<Code: InputCode> {
     private let grid: ModelGrid
-    private let outside: UInt8
+    private let outside: Code
     private let size: GridSize
     private let storedX: Int
     /// `[plane][y][x]`.
-    private(set) var planes: [UInt8] = []
+    private(set) var planes: [Code] = []
 
-    init(_ grid: ModelGrid, _ header: NIfTIHeader, outside: UInt8) {
+    init(_ grid: ModelGrid, _ header: NIfTIHeader, outside: Code) {
         self.grid = grid
         self.outside = outside
         size = grid.grid.modelSize
@@ -132,7 +159,7 @@ struct PlaneMapper {
     var planeAxis: Int { grid.axisMap.storedAxis[2] }
 
     mutating func clear(_ count: Int) {
-        planes = [UInt8](repeating: outside, count: count * size.x * size.y)
+        planes = [Code](repeating: outside, count: count * size.x * size.y)
     }
 
     /// Stored index of a model index along model axis `axis`; nil outside the image.
@@ -151,7 +178,7 @@ struct PlaneMapper {
     }
 
     /// Copies what stored slice `k` has for the model planes in `range`; `planes` holds those.
-    mutating func place(_ slice: [UInt8], stored k: Int, planes range: Range<Int>) {
+    mutating func place(_ slice: [Code], stored k: Int, planes range: Range<Int>) {
         // The model axis that runs across the stored slices has one index here.
         let across = grid.axisMap.storedAxis.firstIndex(of: 2)!
         guard let fixed = modelIndex(across, k) else { return }
@@ -166,7 +193,7 @@ struct PlaneMapper {
         guard let firstX = inside.first, let lastX = inside.last else { return }
         let startX = storedIndex(0, firstX)! * steps[grid.axisMap.storedAxis[0]]
         // Moved out and back, so that the array is not copied.
-        var held: [UInt8] = []
+        var held: [Code] = []
         swap(&held, &planes)
         defer { swap(&held, &planes) }
         var target = held.mutableSpan

@@ -15,10 +15,12 @@ public struct ModelGrid: Sendable {
 
     /// The network's view of one channel.
     /// - Parameter warnings: gets a line when the image has no contrast.
-    func input(_ volume: VoxelVolume, _ coding: InputCoding, warnings: inout [String]) -> ModelInput {
-        let coder = VoxelCoder(
+    func input<Code: InputCode>(
+        _ volume: VoxelVolume, _ coding: InputCoding, warnings: inout [String]
+    ) -> ModelInput<Code> {
+        let coder = VoxelCoder<Code>(
             map: IntensityMap(normalization, of: volume, warnings: &warnings), scale: coding.scale,
-            zeroPoint: coding.zeroPoint)
+            zeroPoint: Code(coding.zeroPoint))
         return ModelInput(volume: volume, axisMap: axisMap, grid: grid, coder: coder)
     }
 }
@@ -27,12 +29,16 @@ public struct ModelGrid: Sendable {
 struct InputCoding: Sendable {
     var scale: Double
     var zeroPoint: Int
+    /// 1 or 2 (`ModelFile.codeBytes`).
+    var codeBytes = 1
 }
 
 extension InputCoding {
     init(_ file: ModelFile) {
         let tensor = file.tensor(Int(file.record.inputTensor))
-        self.init(scale: Double(file.scale(Int(tensor.scaleOffset))), zeroPoint: Int(tensor.zeroPoint))
+        self.init(
+            scale: Double(file.scale(Int(tensor.scaleOffset))), zeroPoint: Int(tensor.zeroPoint),
+            codeBytes: file.codeBytes)
     }
 }
 

@@ -2,10 +2,10 @@ extension ModelInput {
     /// The network's real input numbers (before they become codes) of the whole model grid, its first axis fastest: what
     /// the float network is run on. Interpolates in the order that `write` uses.
     public func numbers() -> [Float] {
-        var reader = NumberReader(
+        NumberReader(
             grid: grid, axisMap: axisMap, map: coder.map, slope: volume.header.slope, inter: volume.header.inter,
-            dims: volume.dims)
-        return volume.voxels.apply(&reader)
+            dims: volume.dims
+        ).numbers(volume)
     }
 }
 
@@ -16,6 +16,12 @@ private struct NumberReader: VoxelVisitor {
     let slope: Double
     let inter: Double
     let dims: GridSize
+
+    /// Not a part of the generic type, so that it is compiled once and fast.
+    func numbers(_ volume: VoxelVolume) -> [Float] {
+        var reader = self
+        return volume.voxels.apply(&reader)
+    }
 
     func visit<T: VoxelScalar>(_ voxels: [T]) -> [Float] {
         let size = grid.modelSize

@@ -1,12 +1,12 @@
 /// One channel of the network's input: a volume in memory, seen in model axis order on the model's grid, as codes.
 /// Planes are produced on demand, in any order, so that a pipeline needs memory only for the planes it holds.
-public struct ModelInput: Sendable {
+public struct ModelInput<Code: InputCode>: Sendable {
     public let volume: VoxelVolume
     public let axisMap: AxisMap
     public let grid: GridMap
-    public let coder: VoxelCoder
-    /// Code of every possible stored value of a type of up to 16 bits (64 KiB at most); empty for wider types.
-    private let table: [UInt8]
+    public let coder: VoxelCoder<Code>
+    /// Code of every possible stored value of a type of up to 16 bits (65536 at most); empty for wider types.
+    private let table: [Code]
     /// One input plane in real values and one row, only when the grid is interpolated.
     private var plane: [Double]
     private var row: [Double]
@@ -14,7 +14,7 @@ public struct ModelInput: Sendable {
     /// - Parameters:
     ///   - axisMap: from the volume's axis codes to the model's.
     ///   - grid: over the volume in model axis order.
-    public init(volume: VoxelVolume, axisMap: AxisMap, grid: GridMap, coder: VoxelCoder) {
+    public init(volume: VoxelVolume, axisMap: AxisMap, grid: GridMap, coder: VoxelCoder<Code>) {
         precondition(axisMap.modelSize(of: volume.dims) == grid.inputSize, "grid of another volume")
         self.volume = volume
         self.axisMap = axisMap
@@ -30,16 +30,17 @@ public struct ModelInput: Sendable {
     /// Bytes held beside the volume, all allocated by `init`.
     public static func bytesNeeded(_ header: NIfTIHeader, grid: GridMap) -> Int {
         let scratch = grid.interpolates ? 8 * grid.inputSize.x * (grid.inputSize.y + 1) : 0
-        return scratch + (header.datatype.storedByteCount <= 2 ? 1 << (8 * header.datatype.byteCount) : 0)
+        let values = header.datatype.storedByteCount <= 2 ? 1 << (8 * header.datatype.byteCount) : 0
+        return scratch + values * MemoryLayout<Code>.size
     }
 
-    /// Writes the codes of some planes of the model's grid: byte (((k - first) * Y + j) * X + i) * stride + lane.
+    /// Writes the codes of some planes of the model's grid: element (((k - first) * Y + j) * X + i) * stride + lane.
     /// Voxels outside the input have the real value 0. Allocates nothing.
     /// - Parameters:
     ///   - planes: along the model's third axis.
-    ///   - codes: planes.count * X * Y * stride bytes; those of other lanes are left alone.
+    ///   - codes: planes.count * X * Y * stride; those of other lanes are left alone.
     public mutating func write(
-        planes: Range<Int>, into codes: inout MutableSpan<UInt8>, stride: Int = 1, lane: Int = 0
+        planes: Range<Int>, into codes: inout MutableSpan<Code>, stride: Int = 1, lane: Int = 0
     ) {
         let size = grid.modelSize
         precondition(planes.lowerBound >= 0 && planes.upperBound <= size.z, "planes outside the model's grid")
@@ -70,8 +71,8 @@ public struct ModelInput: Sendable {
     }
 
     /// The codes of the whole model grid, its first axis fastest.
-    public mutating func codes() -> [UInt8] {
-        var result = [UInt8](repeating: 0, count: grid.modelSize.count)
+    public mutating func codes() -> [Code] {
+        var result = [Code](repeating: 0, count: grid.modelSize.count)
         var span = result.mutableSpan
         write(planes: 0..<grid.modelSize.z, into: &span)
         return result
@@ -104,32 +105,32 @@ struct StoredSteps {
 }
 
 /// The code of every stored value of a narrow type, indexed by its order key.
-private struct TableMaker: VoxelVisitor {
-    let coder: VoxelCoder
+private struct TableMaker<Code: InputCode>: VoxelVisitor {
+    let coder: VoxelCoder<Code>
     let slope: Double
     let inter: Double
 
-    func visit<T: VoxelScalar>(_ voxels: [T]) -> [UInt8] {
+    func visit<T: VoxelScalar>(_ voxels: [T]) -> [Code] {
         guard T.keyBits <= 16 else { return [] }
         return (0..<(1 << T.keyBits)).map { coder.code(slope * T.fromKey(UInt64($0)).real + inter) }
     }
 }
 
 /// Copies voxels through the code table (or the coder, for wide types); identity, centre pad and centre crop.
-@safe private struct PlaneGatherer: VoxelVisitor {
+@safe private struct PlaneGatherer<Code: InputCode>: VoxelVisitor {
     let grid: GridMap
-    let coder: VoxelCoder
+    let coder: VoxelCoder<Code>
     let slope: Double
     let inter: Double
-    let table: [UInt8]
+    let table: [Code]
     let steps: StoredSteps
     let planes: Range<Int>
-    let target: UnsafeMutableBufferPointer<UInt8>
+    let target: UnsafeMutableBufferPointer<Code>
     let stride: Int
     let lane: Int
 
     /// Edge of the blocks in which a transposing gather runs: 32 x 32 cache lines at a time.
-    private static let block = 32
+    private static var block: Int { 32 }
 
     /// The model indices on an axis that lie inside the input.
     private func inside(_ axis: Int) -> Range<Int> {
@@ -200,14 +201,14 @@ private struct TableMaker: VoxelVisitor {
 
 /// Trilinear interpolation of real values, separable and in this order: third axis, second, first; each as a + (b - a) * share
 /// in double. One input plane and one row are held.
-@safe private struct PlaneInterpolator: VoxelVisitor {
+@safe private struct PlaneInterpolator<Code: InputCode>: VoxelVisitor {
     let grid: GridMap
-    let coder: VoxelCoder
+    let coder: VoxelCoder<Code>
     let slope: Double
     let inter: Double
     let steps: StoredSteps
     let planes: Range<Int>
-    let target: UnsafeMutableBufferPointer<UInt8>
+    let target: UnsafeMutableBufferPointer<Code>
     let stride: Int
     let lane: Int
     var plane: [Double]
@@ -242,7 +243,7 @@ private struct TableMaker: VoxelVisitor {
         }
     }
 
-    private func fill(_ first: Int, _ count: Int, _ code: UInt8) {
+    private func fill(_ first: Int, _ count: Int, _ code: Code) {
         for voxel in first..<first + count { unsafe target[voxel * stride + lane] = code }
     }
 

@@ -95,18 +95,24 @@ public struct IntensityMap: Sendable, Equatable {
     }
 }
 
+/// What a code of the network's input is stored as: a byte, or 16 bits with a sign.
+public protocol InputCode: FixedWidthInteger, BitwiseCopyable, Sendable {}
+
+extension UInt8: InputCode {}
+extension Int16: InputCode {}
+
 /// From a real voxel value to the network's first integer code:
-/// clamp(floor(x / scale + 0.5) + zeroPoint, 0, 255), x from the intensity map, division and sum in double.
-public struct VoxelCoder: Sendable, Equatable {
+/// clamp(floor(x / scale + 0.5) + zeroPoint, least, most), x from the intensity map, division and sum in double; least and most are
+/// those of the code's type.
+public struct VoxelCoder<Code: InputCode>: Sendable, Equatable {
     public let map: IntensityMap
     /// Real step of one code, > 0.
     public let scale: Double
-    /// The code of x = 0, 0...255.
-    public let zeroPoint: Int
+    /// The code of x = 0.
+    public let zeroPoint: Code
 
-    public init(map: IntensityMap, scale: Double, zeroPoint: Int) {
+    public init(map: IntensityMap, scale: Double, zeroPoint: Code) {
         precondition(scale > 0 && scale.isFinite, "scale must be positive")
-        precondition((0...255).contains(zeroPoint), "zeroPoint must be 0...255")
         self.map = map
         self.scale = scale
         self.zeroPoint = zeroPoint
@@ -114,8 +120,8 @@ public struct VoxelCoder: Sendable, Equatable {
 
     /// The code of a real voxel value.
     @inline(__always)
-    public func code(_ value: Double) -> UInt8 {
+    public func code(_ value: Double) -> Code {
         let step = (Double(map.number(value)) / scale + 0.5).rounded(.down) + Double(zeroPoint)
-        return step <= 0 ? 0 : step >= 255 ? 255 : UInt8(step)
+        return step <= Double(Code.min) ? .min : step >= Double(Code.max) ? .max : Code(step)
     }
 }

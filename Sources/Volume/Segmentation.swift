@@ -122,18 +122,17 @@ public struct Segmentation {
 
     private mutating func read(ownThread: Bool) throws(VolumeError) -> CodeStore {
         let codes = try CodeStore(
-            channels: headers.count, extent: plan.grid.extent, folder: folder, path: output)
-        let coding = InputCoding(model.file)
+            channels: headers.count, extent: plan.grid.extent, coding: InputCoding(model.file), folder: folder,
+            path: output)
         for (channel, header) in headers.enumerated() {
             _ = progress("reading", Double(channel) / Double(headers.count))
             if plan.readsSlices {
                 try codes.fill(
-                    channel: channel, slices: header, grid: plan.grid, coding: coding, folder: folder ?? "",
-                    ownThread: ownThread, warnings: &warnings)
+                    channel: channel, slices: header, grid: plan.grid, folder: folder ?? "", ownThread: ownThread,
+                    warnings: &warnings)
             } else {
                 try codes.fill(
-                    channel: channel, from: header, grid: plan.grid, coding: coding, ownThread: ownThread,
-                    warnings: &warnings)
+                    channel: channel, from: header, grid: plan.grid, ownThread: ownThread, warnings: &warnings)
             }
         }
         return codes

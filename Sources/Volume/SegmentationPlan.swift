@@ -93,7 +93,7 @@ private struct Sizes {
     let writesDirectly: Bool
     let labelBytes: Int
 
-    private var codeBytes: Int { run.volume.voxels * headers.count }
+    private var codeBytes: Int { run.volume.voxels * headers.count * model.file.codeBytes }
     private var labelVolume: Int { writesDirectly ? 0 : run.volume.voxels * labelBytes }
     private var probabilityVolume: Int { run.probabilities ? run.volume.voxels * model.file.classCount : 0 }
 
@@ -101,7 +101,7 @@ private struct Sizes {
         guard isOnDisk else { return 0 }
         // Codes in stored order exist beside those of the model's planes for one channel.
         let kept = readsSlices && grid.axisMap.storedAxis[2] != 2 ? headers.map(\.dims.count).max() ?? 0 : 0
-        return codeBytes + max(kept, labelVolume + probabilityVolume)
+        return codeBytes + max(kept * model.file.codeBytes, labelVolume + probabilityVolume)
     }
 
     func phases() -> [(name: String, items: [Item])] {
@@ -130,14 +130,20 @@ private struct Sizes {
 
     /// Of the channel that needs most: one is read at a time.
     private var voxels: Int {
-        headers.map { header in
+        let width = model.file.codeBytes
+        return headers.map { header in
             let statistics = VoxelStream.statisticsBytes(header, grid.normalization)
             if readsSlices {
-                return max(statistics + VoxelStream.bytesNeeded(header), CodeStore.sliceBytes(header, grid))
+                return max(
+                    statistics + VoxelStream.bytesNeeded(header), CodeStore.sliceBytes(header, grid, codeBytes: width))
             }
-            let plane = isOnDisk ? grid.extent.height * grid.extent.width : 0
+            let plane = isOnDisk ? grid.extent.height * grid.extent.width * width : 0
+            let table =
+                width == 1
+                ? ModelInput<UInt8>.bytesNeeded(header, grid: grid.grid)
+                : ModelInput<Int16>.bytesNeeded(header, grid: grid.grid)
             return VoxelVolume.bytesNeeded(header)
-                + max(statistics, ModelInput.bytesNeeded(header, grid: grid.grid) + plane)
+                + max(statistics, table + plane)
         }.max() ?? 0
     }
 }

@@ -23,7 +23,9 @@ public struct SpeedTrial {
             let arena = Arena(byteCount: plan.arenaBytes),
             let session = try? unsafe Session(file: file, plan: plan, arena: arena.bytes, isa: isa)
         else { return nil }
-        let codes = (0..<(extent.voxels * channels)).map { UInt8(truncatingIfNeeded: $0 &* 2_654_435_761 >> 12) }
+        let codes = (0..<(extent.voxels * channels * file.codeBytes)).map {
+            UInt8(truncatingIfNeeded: $0 &* 2_654_435_761 >> 12)
+        }
         var labels = [UInt8](
             repeating: 0, count: extent.voxels * Argmax(classes: file.classCount).labelBytes)
         func run() -> Bool {

@@ -39,19 +39,19 @@ public struct VoxelStream: VoxelPasses, Sendable {
 }
 
 /// The code of every voxel of a slice, in stored order.
-struct SliceCoder: VoxelVisitor {
-    let coder: VoxelCoder
+struct SliceCoder<Code: InputCode>: VoxelVisitor {
+    let coder: VoxelCoder<Code>
     let slope: Double
     let inter: Double
     /// Code of every possible stored value of a type of up to 16 bits; filled at the first slice.
-    private var table: [UInt8] = []
-    private(set) var codes: [UInt8]
+    private var table: [Code] = []
+    private(set) var codes: [Code]
 
-    init(_ header: NIfTIHeader, _ coder: VoxelCoder) {
+    init(_ header: NIfTIHeader, _ coder: VoxelCoder<Code>) {
         self.coder = coder
         slope = header.slope
         inter = header.inter
-        codes = [UInt8](repeating: 0, count: header.dims.x * header.dims.y)
+        codes = [Code](repeating: 0, count: header.dims.x * header.dims.y)
     }
 
     mutating func visit<T: VoxelScalar>(_ voxels: [T]) {
@@ -60,7 +60,7 @@ struct SliceCoder: VoxelVisitor {
             table = (0..<(1 << T.keyBits)).map { coder.code(slope * T.fromKey(UInt64($0)).real + inter) }
         }
         // Moved out and back, so that the array is not copied.
-        var held: [UInt8] = []
+        var held: [Code] = []
         swap(&held, &codes)
         defer { swap(&held, &codes) }
         var target = held.mutableSpan

@@ -39,8 +39,8 @@ struct Convert: ParsableCommand {
     @Option(
         help: """
             Layers whose output keeps 16 bits for the convolutions that read it: all, none, or names with commas \
-            (input: the network's, whose bytes are copied; an unknown name is refused with a list of those there are). Closer \
-            to float, twice the memory and half the speed there.
+            (input: the network's, so that the image is coded in 16 bits; an unknown name is refused with a list of those there \
+            are). Closer to float, twice the memory and half the speed there.
             """)
     var int16 = WideLayers.none
     @Option(

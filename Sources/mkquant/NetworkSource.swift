@@ -64,7 +64,8 @@ struct NetworkInput {
                 modelSize: crop > 0 ? GridSize(0, 0, 0) : GridSize(config.dims[0], config.dims[1], config.dims[2]))
             let intensity = IntensityMap(config.volumeNormalization, of: volume, warnings: &warnings)
             let input = ModelInput(
-                volume: volume, axisMap: map, grid: grid, coder: VoxelCoder(map: intensity, scale: 1, zeroPoint: 0))
+                volume: volume, axisMap: map, grid: grid,
+                coder: VoxelCoder<UInt8>(map: intensity, scale: 1, zeroPoint: 0))
             values += input.numbers()
             size = Size3(depth: grid.modelSize.z, height: grid.modelSize.y, width: grid.modelSize.x)
             warnings += volume.header.warnings

@@ -1,3 +1,4 @@
+import FlatGraph
 import Foundation
 import TestSupport
 import Testing
@@ -90,7 +91,9 @@ import Testing
         // The input and two convolutions can have 16 bits.
         #expect(steps?.count == 4 && steps?.allSatisfy { $0["planned_bytes"] is Int } == true)
         let needs = steps?.compactMap { $0["least_bytes"] as? Int } ?? []
-        #expect(needs == needs.sorted())
+        // But for the name of a feature that nothing asks for any more, which a section of the file may end before.
+        let grows = zip(needs, needs.dropFirst()).allSatisfy { $1 >= $0 - MKQ.alignment }
+        #expect(grows && needs.last! > needs.first!, "\(needs)")
         let plan = try Tool.run(
             "mkquant", ["plan", model, "--volume", "64x64x64", "--threads", "2", "--no-time", "--json"])
         let planned = try JSONSerialization.jsonObject(with: Data(plan.output.utf8)) as? [String: Any]
@@ -138,7 +141,7 @@ import Testing
         #expect(first != nil && first == FileManager.default.contents(atPath: "\(bench.scratch.path)/net.mkq"))
     }
 
-    /// Copies are no layers of the checkpoint.
+    /// With the image in 16 bits.
     @Test func aWidenedInputIsCompared() throws {
         let bench = try Bench()
         #expect(try bench.convert(["--int16", "all"]).status == 0)
@@ -148,6 +151,10 @@ import Testing
             ["compare", bench.checkpoint, "--config", bench.config, "--model", model, bench.volume, "--json"])
         let found = try JSONSerialization.jsonObject(with: Data(compare.output.utf8)) as? [String: Any]
         #expect((found?["layers"] as? [Any])?.count == 3, "\(compare.errors)")
+        let inspect = try Tool.run("mkquant", ["inspect", model, "--json"])
+        let facts = try JSONSerialization.jsonObject(with: Data(inspect.output.utf8)) as? [String: Any]
+        let tensors = facts?["tensors"] as? [[String: Any]]
+        #expect(tensors?.first?["storage"] as? String == "i16" && tensors?.first?["zero_point"] as? Int == 0)
     }
 
     @Test func sixteenBitsTwiceIsAContradiction() throws {

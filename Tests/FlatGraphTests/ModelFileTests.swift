@@ -78,10 +78,40 @@ func resealed(_ bytes: [UInt8]) -> [UInt8] {
         #expect(throws: ModelFileError.self) { try parse(bytes + [0]) }
     }
 
+    /// A file of 16-bit image codes says so in its features, by which a reader that knows only bytes refuses it.
+    @Test func wideImagesAreAFeature() throws {
+        var options = TestModels.Options()
+        options.wideInput = true
+        let bytes = TestModels.bytes(options)
+        let file = try parse(bytes)
+        #expect(file.codeBytes == 2 && file.tensor(0).storage == .i16)
+        #expect(try parse(TestModels.bytes()).codeBytes == 1)
+        let features = file.section(.features)
+        let names = (0..<file.count(.features)).map { index in
+            let name = (0..<MKQ.featureNameBytes).map { features.u8(index * MKQ.featureNameBytes + $0) }
+            return String(decoding: name.prefix { $0 != 0 }, as: UTF8.self)
+        }
+        #expect(names.contains("input-i16"))
+        // Codes of 16 bits have no zero point, and an image is no label map.
+        options.inputZeroPoint = 3
+        #expect(throws: ModelFileError(.badValue, .tensors, index: 0, field: "zeroPoint", value: 3)) {
+            try parse(TestModels.bytes(options))
+        }
+        options.inputZeroPoint = 0
+        let entry = MKQ.headerBytes + (Int(Section.tensors.rawValue) - 1) * MKQ.sectionEntryBytes
+        let tensors = (0..<8).reduce(0) { $0 | Int(bytes[entry + 8 + $1]) << (8 * $1) }
+        var labels = bytes
+        #expect(labels[tensors + 8] == TensorRecord.Storage.i16.rawValue)
+        labels[tensors + 8] = TensorRecord.Storage.labels.rawValue
+        #expect(throws: ModelFileError.self) { try parse(resealed(labels)) }
+    }
+
     /// Random changes behind correct checksums: whatever they hit, the reader either refuses or the file is in range.
-    @Test(arguments: [nil, .slice, .volume] as [VoxelSpan?]) func mutatedContentsNeverTrap(_ span: VoxelSpan?) {
+    @Test(arguments: [nil, .slice, .volume] as [VoxelSpan?], [false, true])
+    func mutatedContentsNeverTrap(_ span: VoxelSpan?, wideInput: Bool) {
         var options = TestModels.Options()
         options.excitation = span
+        options.wideInput = wideInput
         let bytes = TestModels.bytes(options)
         var generator = SplitMix64(5)
         var refused = 0

@@ -139,9 +139,11 @@ import Testing
     }
 
     /// Strips of label rows recompute windows, and nothing else changes.
-    @Test(arguments: [WindowScheme.monai, .nnunet]) func windowStripsChangeNoLabel(_ scheme: WindowScheme) throws {
+    @Test(arguments: [WindowScheme.monai, .nnunet], [false, true])
+    func windowStripsChangeNoLabel(_ scheme: WindowScheme, _ wideInput: Bool) throws {
         var options = TestModels.Options()
         options.scheme = scheme
+        (options.wideInput, options.inputs) = (wideInput, wideInput ? 3 : 1)
         options.patch = 12
         let runner = try Runner(options)
         let volume = Extent(depth: 20, height: 33, width: 25)
@@ -150,6 +152,22 @@ import Testing
             let tile = Extent(depth: 20, height: rows, width: 25)
             #expect(try runner.labels(volume, mode: .windows, tile: tile) == expected, "\(rows) rows")
         }
+    }
+
+    /// Rows of an image of 16 bits take two bytes per voxel, and slices of it as many words as two channels of bytes.
+    @Test(arguments: [ExecutionMode.whole, .lines, .tiles, .windows])
+    func buffersOfWideImages(_ mode: ExecutionMode) throws {
+        func bytes(_ wide: Bool, _ use: (PlannedBuffer.Use) -> Bool) throws -> Int {
+            var options = TestModels.Options()
+            (options.wideInput, options.inputs) = (wide, 3)
+            let runner = try Runner(options)
+            let plan = try RunPlan(file: runner.file, volume: Self.volumes[0], mode: mode, threads: 1)
+            return plan.buffers.filter { use($0.use) }.reduce(0) { $0 + $1.bytes }
+        }
+        #expect(try bytes(true) { $0 == .inputRows } == 2 * bytes(false) { $0 == .inputRows })
+        let isInput = { (use: PlannedBuffer.Use) in use == .tensor(0) || use == .ring(0, segment: 0) }
+        let (wide, narrow) = (try bytes(true, isInput), try bytes(false, isInput))
+        #expect(wide - TensorLayout.slack == 2 * (narrow - TensorLayout.slack) && narrow > TensorLayout.slack)
     }
 
     /// Probabilities of a whole volume: `[class][depth][height][width]`.

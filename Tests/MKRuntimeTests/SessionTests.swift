@@ -24,10 +24,12 @@ struct Runner {
         file = try memory.file()
     }
 
+    /// Their bytes, one or two for each.
     func codes(_ volume: Extent, seed: UInt64 = 9) -> [UInt8] {
         var generator = SplitMix64(seed)
         let channels = Int(file.tensor(Int(file.record.inputTensor)).channels)
-        return (0..<(volume.voxels * channels)).map { _ in UInt8.random(in: 0...255, using: &generator) }
+        let count = volume.voxels * channels * file.codeBytes
+        return (0..<count).map { _ in UInt8.random(in: 0...255, using: &generator) }
     }
 
     func labels(
@@ -56,7 +58,10 @@ struct Runner {
         var tensors: [Int: [[Int]]] = [:]
         let inputs = Int(file.tensor(Int(file.record.inputTensor)).channels)
         tensors[Int(file.record.inputTensor)] = (0..<inputs).map { c in
-            (0..<volume.voxels).map { Int(codes[c * volume.voxels + $0]) }
+            (0..<volume.voxels).map {
+                let at = (c * volume.voxels + $0) * file.codeBytes
+                return file.codeBytes == 1 ? Int(codes[at]) : Int(Int16(codes[at]) | Int16(codes[at + 1]) << 8)
+            }
         }
         for index in 0..<file.opCount {
             let op = file.op(index)
@@ -169,6 +174,15 @@ struct Runner {
         options.dilations = [1, 2, 4, 1]
         options.inputZeroPoint = 7
         all.append(options)
+        // Images of 16 bits: two channels share a word, and the last may be alone.
+        options.inputZeroPoint = 0
+        options.wideInput = true
+        options.inputs = 3
+        all.append(options)
+        options = TestModels.Options()
+        options.wideInput = true
+        options.hiddenZeroPoint = 5
+        all.append(options)
         return all
     }
 
@@ -187,11 +201,14 @@ struct Runner {
         }
     }
 
-    @Test func labelsDoNotDependOnThreadsOrISA() throws {
-        let runner = try Runner()
+    @Test(arguments: [false, true]) func labelsDoNotDependOnThreadsOrISA(_ wideInput: Bool) throws {
+        var options = TestModels.Options()
+        (options.wideInput, options.inputs) = (wideInput, wideInput ? 3 : 1)
+        let runner = try Runner(options)
         let volume = Extent(depth: 20, height: 21, width: 37)
         for mode in [ExecutionMode.whole, .windows] {
             let first = try runner.labels(volume, mode: mode)
+            #expect(Set(first).count > 1, "a trivial label map shows nothing")
             for threads in 1...8 {
                 for isa in ISA.allCases where isa.isSupported {
                     #expect(try runner.labels(volume, mode: mode, threads: threads, isa: isa) == first)
@@ -201,8 +218,10 @@ struct Runner {
     }
 
     /// One window that is the whole volume gives the labels of the whole volume.
-    @Test func aSingleWindowEqualsTheWholeVolume() throws {
-        let runner = try Runner()
+    @Test(arguments: [false, true]) func aSingleWindowEqualsTheWholeVolume(_ wideInput: Bool) throws {
+        var options = TestModels.Options()
+        options.wideInput = wideInput
+        let runner = try Runner(options)
         let volume = Extent(cube: 16)
         #expect(try runner.labels(volume, mode: .windows) == runner.labels(volume))
     }

@@ -45,6 +45,10 @@ import Testing
         options.hiddenZeroPoint = 128
         all.append(("all local ops", TestModels.bytes(options)))
         options = TestModels.Options()
+        options.inputs = 3
+        options.wideInput = true
+        all.append(("16-bit image", TestModels.bytes(options)))
+        options = TestModels.Options()
         options.norm = true
         options.headKernel = 3
         all.append(("statistics", TestModels.bytes(options)))
@@ -77,8 +81,8 @@ import Testing
                 }
             }
         }
-        // Four networks in the modes they have, with three numbers of threads.
-        #expect(runs == 3 * (4 + 3 + 3 + 1))
+        // Five networks in the modes they have, with three numbers of threads.
+        #expect(runs == 3 * (4 + 4 + 3 + 3 + 1))
     }
 
     /// Calls inside a run; nil where the network does not run in the mode.
@@ -93,7 +97,7 @@ import Testing
         let session = try Session(file: file, plan: plan, arena: arena.bytes, isa: .best)
         let pool = FencedPool(pool: ThreadPool(threads: threads))
         let channels = Int(file.tensor(Int(file.record.inputTensor)).channels)
-        let codes = [UInt8](repeating: 3, count: volume.voxels * channels)
+        let codes = [UInt8](repeating: 3, count: volume.voxels * channels * file.codeBytes)
         var labels = [UInt8](repeating: 0, count: volume.voxels)
         return try codes.withUnsafeBufferPointer { codes in
             try labels.withUnsafeMutableBytes { labels in

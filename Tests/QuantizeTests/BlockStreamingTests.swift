@@ -26,7 +26,8 @@ import Testing
         arena.initializeMemory(as: UInt8.self, repeating: 0x5A)
         let session = try Session(file: file, plan: plan, arena: arena, isa: isa)
         let channels = Int(file.tensor(Int(file.record.inputTensor)).channels)
-        let codes = (0..<(volume.voxels * channels)).map { UInt8(truncatingIfNeeded: ($0 &* 2_654_435_761) >> 17) }
+        let count = volume.voxels * channels * file.codeBytes
+        let codes = (0..<count).map { UInt8(truncatingIfNeeded: ($0 &* 2_654_435_761) >> 17) }
         var labels = [UInt8](repeating: 0, count: volume.voxels)
         var seen: [Int: UInt64] = [:]
         try codes.withUnsafeBufferPointer { codes in

@@ -118,15 +118,15 @@ import Testing
         let e = block("e", graph.append("e.cat", .concat, sources), 5)
         let head = graph.append("head", .conv3d(conv(&g, 5, 3, one)), [e])
         graph.append("argmax", .argmax, [head])
-        balance(&graph)
+        balance(&graph, on: sample(calibrationSize))
         return graph
     }
 
     /// Moves the classes' scores to a mean of zero, so that each wins somewhere.
-    private static func balance(_ graph: inout FloatGraph) {
+    static func balance(_ graph: inout FloatGraph, on sample: FloatTensor) {
         let head = graph.nodes.count - 2
         guard case .conv3d(var conv) = graph.nodes[head].op else { return }
-        _ = FloatExecutor(graph).run(sample(calibrationSize)) { (index, tensor) throws(Never) in
+        _ = FloatExecutor(graph).run(sample) { (index, tensor) throws(Never) in
             guard index == head else { return }
             for o in 0..<tensor.channels {
                 let scores = tensor.values[(o * tensor.size.count)..<((o + 1) * tensor.size.count)]
@@ -173,6 +173,18 @@ import Testing
         #expect(comparison.agreement > 0.9)
     }
 
+    /// Bytes of smooth codes, of one or two bytes.
+    private static func codes(_ file: ModelFile, _ volume: Extent) -> [UInt8] {
+        let size = Size3(depth: volume.depth, height: volume.height, width: volume.width)
+        return (0..<file.count(.channelNames)).flatMap { channel in
+            sample(size, seed: UInt64(5 + channel)).values.flatMap { x -> [UInt8] in
+                guard file.codeBytes == 2 else { return [UInt8(x * 255)] }
+                let code = Int16(x * 32767)
+                return [UInt8(truncatingIfNeeded: code), UInt8(truncatingIfNeeded: code >> 8)]
+            }
+        }
+    }
+
     static func labels(
         _ file: ModelFile, _ volume: Extent, mode: ExecutionMode, tile: Extent? = nil, threads: Int = 1,
         isa: ISA = .best, chainBytes: Int? = nil
@@ -185,8 +197,7 @@ import Testing
         defer { arena.deallocate() }
         arena.initializeMemory(as: UInt8.self, repeating: 0x5A)
         let session = try Session(file: file, plan: plan, arena: arena, isa: isa)
-        let codes = sample(Size3(depth: volume.depth, height: volume.height, width: volume.width), seed: 5).values
-            .map { UInt8($0 * 255) }
+        let codes = codes(file, volume)
         var labels = [UInt8](repeating: 9, count: volume.voxels)
         try codes.withUnsafeBufferPointer { codes in
             try labels.withUnsafeMutableBytes { labels in

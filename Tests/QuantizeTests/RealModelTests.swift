@@ -23,7 +23,7 @@ struct RealModelTests {
         let input = ModelInput(
             volume: crop, axisMap: AxisMap(stored: crop.header.axisCodes, model: "LIA")!,
             grid: try GridMap(path: name, inputSize: crop.dims, inputSpacing: crop.header.spacing),
-            coder: VoxelCoder(
+            coder: VoxelCoder<UInt8>(
                 map: IntensityMap(.quantile(low: 0.02, high: 0.98, epsilon: 0.001), of: crop, warnings: &warnings),
                 scale: 1, zeroPoint: 0))
         let sample = FloatTensor(channels: 1, size: Size3(cube: 96), values: input.numbers())

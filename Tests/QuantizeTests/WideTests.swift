@@ -7,7 +7,7 @@ import Testing
 
 @testable import Quantize
 
-/// Where the converter takes 16 bits beside those of `--int16` between two convolutions: the network's input, and what a table reads
+/// Where the converter takes 16 bits beside those of `--int16` between two convolutions: the image's codes, and what a table reads
 /// of a normalization.
 @Suite struct WideTests {
     private static let size = Size3(depth: 5, height: 14, width: 23)
@@ -60,20 +60,23 @@ import Testing
         }
     }
 
-    /// Voxels that 8 bits hold exactly, so that all the noise behind the first convolution is its own: eight bits of weights leave
-    /// 40 to 50 dB, and 11 bits or more at least 18 dB more.
+    /// Eight bits of image and weights leave 40 to 50 dB behind the first convolution; 16 bits of the one and 11 or more of the other
+    /// at least 18 dB more, and more than 8-bit codes of these voxels alone would allow (54 dB).
     @Test(arguments: [1, 2]) func theInputIsWidened(_ channels: Int) throws {
         var sample = FloatTensor(channels: channels, size: Self.size)
         var generator = SplitMix64(2)
-        for i in sample.values.indices { sample.values[i] = Float(UInt8.random(in: 0...255, using: &generator)) / 255 }
+        for i in sample.values.indices { sample.values[i] = Float.random(in: 0...1, using: &generator) }
         let noise = try [WideLayers.layers(["conv0"]), .layers(["input", "conv0"])].map {
             try GridTests.converted(Self.chain(channels), sample, wide: $0).1.layers[0].sqnr
         }
         #expect(noise[1] > noise[0] + 18 && noise[1] > 65, "\(noise) dB")
     }
 
-    /// Every code times 31, also where the zero point is not 0.
-    @Test func wideningIsExact() throws {
+    /// The image's codes: without a zero point, over the range of the normalization, or that of calibration where it sets none.
+    @Test(arguments: [
+        nil, ModelConfig.Normalization(kind: "quantile"), ModelConfig.Normalization(kind: "zscore", clip: 4),
+    ])
+    func imagesAreCodedInSixteenBits(_ rule: ModelConfig.Normalization?) throws {
         var sample = FloatTensor(channels: 1, size: Self.size)
         var generator = SplitMix64(3)
         for i in sample.values.indices { sample.values[i] = Float.random(in: -0.4...1.3, using: &generator) }
@@ -81,22 +84,34 @@ import Testing
         converter.calibrate(sample, volume: 1, of: 1)
         let config = try ModelConfig(json: Array(LoweringTests.config.utf8), path: "test", fallbackName: "test")
         let metadata = try Metadata.builder(config: config, classes: 3, inputChannels: 1, provenance: [])
+        let bytes = rule.flatMap { ValueCoding.input($0) }
         let model = try converter.convert(
-            inputCoding: nil, metadata: metadata, reference: nil, wide: .layers(["input"]))
+            inputCoding: bytes, metadata: metadata, reference: nil, wide: .layers(["input"]))
         let network = try IntegerNetwork(model.bytes, threads: 1)
-        let zeroPoint = Int32(network.file.tensor(0).zeroPoint)
-        #expect(zeroPoint > 0)
-        let expected = network.codes(sample).map { 31 * (Int32($0) - zeroPoint) }
-        _ = try network.run(sample) { op, view in
-            if op == 0 { #expect(view.codes(0) == expected) }
+        let file = network.file
+        let input = file.tensor(0)
+        #expect(input.storage == .i16 && input.zeroPoint == 0 && file.codeBytes == 2)
+        #expect(file.string(file.op(0).name) == "conv0" && file.conv3D(file.op(0)).inputElement == .i16)
+        let scale = file.scale(Int(input.scaleOffset))
+        let high = bytes.map { max(-$0.low, $0.high) } ?? sample.values.max()!
+        #expect(abs(scale * 32767 / high - 1) < (bytes == nil ? 0.01 : 1e-6), "\(scale)")
+        let expected = sample.values.map { x -> Int16 in
+            let code = (Double(x) / Double(scale) + 0.5).rounded(.down)
+            return Int16(min(max(code, -32768), 32767))
         }
+        #expect(expected.withUnsafeBytes { Array($0) } == network.codes(sample))
+        #expect(expected.contains { $0 < 0 } && expected.contains { $0 > 8000 })
     }
 
-    @Test func aWidenedInputIsTheSameInEveryMode() throws {
-        let (model, _) = try GridTests.converted(Self.chain(), GridTests.sample(Self.size), wide: .all)
+    @Test(arguments: [1, 3]) func aWidenedInputIsTheSameInEveryMode(_ channels: Int) throws {
+        var sample = FloatTensor(channels: channels, size: Self.size)
+        sample.values = (0..<channels).flatMap { GridTests.sample(Self.size, seed: UInt64($0)).values }
+        var graph = Self.chain(channels)
+        GridTests.balance(&graph, on: sample)
+        let (model, _) = try GridTests.converted(graph, sample, wide: .all)
         let memory = TestModels.Memory(model.bytes)
         let file = try memory.file()
-        #expect(file.string(file.op(0).name) == "input.wide" && file.conv3D(file.op(1)).inputElement == .i16)
+        #expect(file.codeBytes == 2 && file.conv3D(file.op(0)).inputElement == .i16)
         try expectEqualModes(file, tiles: true)
     }
 

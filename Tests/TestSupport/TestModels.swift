@@ -31,6 +31,8 @@ public enum TestModels {
         /// After the first hidden convolution: means over the volume or each slice, in 16 bits, through a pointwise convolution, times
         /// each voxel, and beside it.
         public var excitation: VoxelSpan?
+        /// The image has 16-bit codes, which the first convolution reads as they are.
+        public var wideInput = false
         public var seed: UInt64 = 1
 
         public init() {}
@@ -70,7 +72,10 @@ public enum TestModels {
 
         mutating func build() -> [UInt8] {
             describe()
-            var current = tensor("input", channels: options.inputs, zeroPoint: options.inputZeroPoint)
+            var current = tensor(
+                "input", channels: options.inputs, zeroPoint: options.inputZeroPoint,
+                storage: options.wideInput ? .i16 : .u8)
+            if options.wideInput { builder.require(feature: "input-i16") }
             builder.record.inputTensor = current
             var channels = options.inputs
             for (index, dilation) in options.dilations.enumerated() {
@@ -167,7 +172,7 @@ public enum TestModels {
                 mk_channel(
                     bias: Int32.random(in: -20_000...20_000, using: &generator),
                     multiplier: Int32.random(in: (1 << 30)...Int32.max, using: &generator),
-                    shift: span != .voxel ? 50 : readsWide ? 44 : wide ? 36 : 40, reserved: 0)
+                    shift: span != .voxel ? 50 : readsWide ? (wide ? 44 : 50) : wide ? 36 : 40, reserved: 0)
             }
             let output = tensor(
                 name + ".out", channels: outChannels, zeroPoint: wide ? 0 : zeroPoint, storage: wide ? .i16 : .u8,

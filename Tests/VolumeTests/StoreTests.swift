@@ -24,14 +24,15 @@ import Testing
         return try NIfTIHeader.read(path: folder.write("image.nii", file.file()))
     }
 
-    private func codes(_ store: CodeStore, _ extent: Extent) -> [UInt8] {
-        var all = [UInt8](repeating: 0, count: extent.voxels)
+    /// Their bytes.
+    private func codes(_ store: CodeStore, _ extent: Extent, _ codeBytes: Int) -> [UInt8] {
+        var all = [UInt8](repeating: 0, count: extent.voxels * codeBytes)
         all.withUnsafeMutableBufferPointer { all in
             for z in 0..<extent.depth {
                 // In two parts, as tiles ask for them.
                 let half = extent.height / 2
                 for rows in [0..<half, half..<extent.height] where !rows.isEmpty {
-                    let start = (z * extent.height + rows.lowerBound) * extent.width
+                    let start = (z * extent.height + rows.lowerBound) * extent.width * codeBytes
                     #expect(store.read(channel: 0, z: z, rows: rows, into: all.baseAddress! + start))
                 }
             }
@@ -39,8 +40,25 @@ import Testing
         return all
     }
 
-    @Test(arguments: [VoxelType.uint8, .int16, .float32, .float64, .int64])
-    func slicesGiveTheCodesOfTheVolume(_ type: VoxelType) throws {
+    /// From the volume in memory, in its own type.
+    private func expectedBytes(_ header: NIfTIHeader, _ grid: ModelGrid, _ coding: InputCoding) throws -> [UInt8] {
+        var warnings: [String] = []
+        let volume = try VoxelVolume.read(header)
+        if coding.codeBytes == 1 {
+            var input: ModelInput<UInt8> = grid.input(volume, coding, warnings: &warnings)
+            return input.codes()
+        }
+        var input: ModelInput<Int16> = grid.input(volume, coding, warnings: &warnings)
+        return input.codes().withUnsafeBytes { Array($0) }
+    }
+
+    @Test(
+        arguments: [VoxelType.uint8, .int16, .float32, .float64, .int64],
+        [
+            InputCoding(scale: 0.01, zeroPoint: 31),
+            InputCoding(scale: 4.0 / 32767, zeroPoint: 0, codeBytes: 2),
+        ])
+    func slicesGiveTheCodesOfTheVolume(_ type: VoxelType, _ coding: InputCoding) throws {
         let folder = TemporaryFolder()
         let header = try header(folder, type, seed: UInt64(type.rawValue))
         let rules: [Normalization] = [
@@ -56,22 +74,22 @@ import Testing
                         path: "x", inputSize: map.modelSize(of: header.dims),
                         inputSpacing: map.modelSpacing(of: header.spacing), modelSize: size),
                     normalization: rules[index % 4])
-                let coding = InputCoding(scale: 0.01, zeroPoint: 31)
                 func store(_ folder: String?) throws -> CodeStore {
-                    try CodeStore(channels: 1, extent: grid.extent, folder: folder, path: "out")
+                    try CodeStore(channels: 1, extent: grid.extent, coding: coding, folder: folder, path: "out")
                 }
                 var warnings: [String] = []
                 let expected = try store(nil)
-                try expected.fill(channel: 0, from: header, grid: grid, coding: coding, warnings: &warnings)
+                try expected.fill(channel: 0, from: header, grid: grid, warnings: &warnings)
                 let onDisk = try store(folder.path)
-                try onDisk.fill(channel: 0, from: header, grid: grid, coding: coding, warnings: &warnings)
+                try onDisk.fill(channel: 0, from: header, grid: grid, warnings: &warnings)
                 let bySlices = try store(folder.path)
                 try bySlices.fill(
-                    channel: 0, slices: header, grid: grid, coding: coding, folder: folder.path, warnings: &warnings)
-                let all = codes(expected, grid.extent)
+                    channel: 0, slices: header, grid: grid, folder: folder.path, warnings: &warnings)
+                let all = codes(expected, grid.extent, coding.codeBytes)
                 #expect(Set(all).count > 1)
-                #expect(codes(onDisk, grid.extent) == all)
-                #expect(codes(bySlices, grid.extent) == all, "\(orientation), \(size)")
+                #expect(try all == expectedBytes(header, grid, coding))
+                #expect(codes(onDisk, grid.extent, coding.codeBytes) == all)
+                #expect(codes(bySlices, grid.extent, coding.codeBytes) == all, "\(orientation), \(size)")
             }
         }
         // Nameless files leave no trace.

@@ -10,6 +10,8 @@ struct Board {
     let file: ModelFile
     let model: UInt32
     let channels: Int
+    /// Bytes of a voxel's codes in all channels.
+    private var voxelBytes: Int { channels * file.codeBytes }
 
     /// The model file in flash.
     static var flash: UnsafeRawBufferPointer {
@@ -75,7 +77,7 @@ struct Board {
         let session = try unsafe Session(file: file, plan: plan, arena: memory, isa: ISA.best)
         let labels = unsafe UnsafeMutableRawBufferPointer(
             start: memory.baseAddress! + plan.arenaBytes, count: voxels)
-        let codes = unsafe UnsafeBufferPointer(start: UnsafePointer(mkp_scanner().start), count: voxels * channels)
+        let codes = unsafe UnsafeBufferPointer(start: UnsafePointer(mkp_scanner().start), count: voxels * voxelBytes)
         let scores = Checksum()
         let last = file.opCount - 2
         let observer: OpObserver = { op, layout, tensor in
@@ -93,7 +95,7 @@ struct Board {
     // MARK: Slices as they come
 
     private func stream() throws(RuntimeError) -> Status {
-        let store = Store(options.size, channels: channels, model: model)
+        let store = Store(options.size, voxelBytes: voxelBytes, model: model)
         let finished = store?.finished ?? 0
         // Labels from here on need no slice before the origin: the network looks back this far.
         let origin = max(0, finished - reach)
@@ -101,12 +103,12 @@ struct Board {
             depth: options.size.depth - origin, height: options.size.height, width: options.size.width)
         let mode: ExecutionMode = RunPlan.isGlobal(file) ? .whole : .lines
         let plan = try RunPlan(file: file, volume: extent, mode: mode, threads: 1, fusion: .rows)
-        let slice = Receiver.sliceBytes(options.size, channels)
+        let slice = options.size.height * options.size.width * voxelBytes
         let memory = try unsafe arena(plan.arenaBytes, besides: 2 * slice)
         let session = try unsafe Session(file: file, plan: plan, arena: memory, isa: ISA.best)
         let scanner = unsafe Scanner(
-            codes: UnsafePointer(mkp_scanner().start), channels: channels, options: options, first: store?.received ?? 0
-        )
+            codes: UnsafePointer(mkp_scanner().start), channels: channels, codeBytes: file.codeBytes, options: options,
+            first: store?.received ?? 0)
         let buffer = unsafe (memory.baseAddress! + plan.arenaBytes).assumingMemoryBound(to: UInt8.self)
         let receiver = unsafe Receiver(scanner, buffer: buffer, store: store, origin: origin)
         let sink = LabelCounter(

@@ -9,16 +9,19 @@ struct Scanner {
     let codes: UnsafePointer<UInt8>
     let extent: Extent
     let channels: Int
+    /// Of a row of one channel.
+    let rowBytes: Int
     let period: UInt64
     let options: Options
     private var sent = 0
     private var start: UInt64
 
-    @unsafe init(codes: UnsafePointer<UInt8>, channels: Int, options: Options, first: Int) {
+    @unsafe init(codes: UnsafePointer<UInt8>, channels: Int, codeBytes: Int, options: Options, first: Int) {
         unsafe self.codes = codes
         self.channels = channels
         self.options = options
         extent = options.size
+        rowBytes = options.size.width * codeBytes
         period = UInt64(options.microseconds) * 1000
         sent = first
         start = mkp_nanoseconds() &- UInt64(first) &* period
@@ -30,6 +33,9 @@ struct Scanner {
         /// When it is there, in nanoseconds.
         var time: UInt64
     }
+
+    /// Of a slice in all channels.
+    var sliceBytes: Int { extent.height * rowBytes * channels }
 
     /// When slice `slice` is there if all goes well.
     func due(_ slice: Int) -> UInt64 { start &+ UInt64(slice + 1) &* period }
@@ -49,7 +55,7 @@ struct Scanner {
         case .stall where order == at: time &+= 1000 &* period
         default: break
         }
-        let plane = extent.height * extent.width
+        let plane = extent.height * rowBytes
         for channel in 0..<channels {
             let source = (channel * extent.depth + min(slice, extent.depth - 1)) * plane
             unsafe (buffer + channel * plane).update(from: codes + source, count: plane)
@@ -76,21 +82,19 @@ final class Receiver: CodeSource {
     @unsafe init(_ scanner: Scanner, buffer: UnsafeMutablePointer<UInt8>, store: Store?, origin: Int) {
         self.scanner = scanner
         unsafe self.buffer = buffer
-        unsafe spare = buffer + Receiver.sliceBytes(scanner.extent, scanner.channels)
+        unsafe spare = buffer + scanner.sliceBytes
         self.store = store
         self.origin = origin
     }
-
-    static func sliceBytes(_ extent: Extent, _ channels: Int) -> Int { extent.height * extent.width * channels }
 
     func due(_ slice: Int) -> UInt64 { scanner.due(slice) }
 
     func read(channel: Int, z: Int, rows: Range<Int>, into target: UnsafeMutablePointer<UInt8>) -> Bool {
         let slice = origin + z
         if held != slice { guard hold(slice) else { return false } }
-        let (height, width) = (scanner.extent.height, scanner.extent.width)
-        let first = (channel * height + rows.lowerBound) * width
-        unsafe target.update(from: buffer + first, count: rows.count * width)
+        let pitch = scanner.rowBytes
+        let first = (channel * scanner.extent.height + rows.lowerBound) * pitch
+        unsafe target.update(from: buffer + first, count: rows.count * pitch)
         return true
     }
 
@@ -118,8 +122,7 @@ final class Receiver: CodeSource {
         if packet.time > asked { idle &+= packet.time &- asked }
         // One slice may wait; a second one would overwrite it.
         if asked > packet.time &+ 2 &* scanner.period { return stop(.scannerOverrun) }
-        let bytes = Receiver.sliceBytes(scanner.extent, scanner.channels)
-        let found = unsafe CRC32C.checksum(UnsafeRawBufferPointer(start: buffer, count: bytes))
+        let found = unsafe CRC32C.checksum(UnsafeRawBufferPointer(start: buffer, count: scanner.sliceBytes))
         if found != packet.checksum { return stop(.scannerDamaged) }
         if packet.slice == slice { return true }
         if packet.slice < slice { return stop(.scannerRepeated) }

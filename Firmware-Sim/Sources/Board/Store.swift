@@ -21,10 +21,10 @@ final class Store {
     let isResumed: Bool
 
     /// nil where the board has none or it is too small.
-    init?(_ extent: Extent, channels: Int, model: UInt32) {
+    init?(_ extent: Extent, voxelBytes: Int, model: UInt32) {
         let region = unsafe mkp_store()
         plane = extent.height * extent.width
-        sliceBytes = plane * channels
+        sliceBytes = plane * voxelBytes
         guard let start = unsafe region.start, unsafe region.count >= 64 + (sliceBytes + plane) * extent.depth else {
             return nil
         }

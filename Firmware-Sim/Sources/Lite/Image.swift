@@ -5,7 +5,8 @@ struct Image {
     let header: UnsafeRawBufferPointer
     let codes: UnsafeBufferPointer<UInt8>
     let extent: Extent
-    let channels: Int
+    /// Bytes of a voxel: one or two for each channel.
+    let voxelBytes: Int
 
     /// nil when the bytes are not what they should be: the header is checked field by field before it is followed.
     @unsafe init?(_ data: UnsafeRawBufferPointer, size: Extent?, isNIfTI: Bool) {
@@ -18,7 +19,7 @@ struct Image {
         let voxels = extent.voxels
         guard voxels > 0, start < data.count, (data.count - start) % voxels == 0 else { return nil }
         self.extent = extent
-        channels = (data.count - start) / voxels
+        voxelBytes = (data.count - start) / voxels
         unsafe header = UnsafeRawBufferPointer(rebasing: data[..<start])
         let base = unsafe (data.baseAddress! + start).assumingMemoryBound(to: UInt8.self)
         unsafe codes = UnsafeBufferPointer(start: base, count: data.count - start)

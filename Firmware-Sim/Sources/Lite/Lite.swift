@@ -9,7 +9,7 @@ import Ops
 ///     mkrun-lite MODEL INPUT [-o LABELS] [--size W,H,D] [--isa NAME] [--mode whole|lines|windows|tiles]
 ///
 /// INPUT holds the network's input codes, one byte each, as uncompressed NIfTI-1 (channels along the fourth axis) or raw
-/// `[channel][depth][height][width]` with `--size`; LABELS gets the label values, in a copy of the NIfTI header or raw.
+/// `[channel][depth][height][width]` with `--size`; those of 16 bits only raw, low byte first. LABELS gets the label values, in a copy of the NIfTI header or raw.
 /// Exit statuses are those of mkrun.
 struct Lite {
     enum Mode { case whole, lines, windows, tiles }
@@ -69,7 +69,7 @@ struct Lite {
         guard let image = unsafe Image(data, size: size, isNIfTI: input!.hasSuffix(".nii")) else {
             return Self.fail(4, "the input is neither a NIfTI-1 file of bytes nor raw with --size")
         }
-        guard image.channels == channels else { return Self.fail(5, "the model needs another number of channels") }
+        guard image.voxelBytes == channels * file.codeBytes, file.codeBytes == 1 || image.header.isEmpty else { return Self.fail(5, "the model needs another number of channels") }
         do throws(RuntimeError) {
             return try segment(file, image)
         } catch {
