@@ -208,6 +208,10 @@ extension RunPlan {
             return nil
         }
 
+        /// Whether a tensor is done with before the next rows of its chain begin. Only where one thread runs the chain: of several each is at
+        /// an op of its own.
+        private func isShortLived(_ tensor: Int) -> Bool { threads == 1 && rowLayout(tensor) != nil }
+
         /// For every tensor, the steps during which its buffer holds data, for itself or for those that reuse it; nil
         /// when it never does. One pass over the ops, because every plan that is tried asks.
         private func lifetimes(_ inPlace: [Int?]) -> [ClosedRange<Int>?] {
@@ -220,8 +224,7 @@ extension RunPlan {
                     var input = file.operand(op, i)
                     for layer in splines where layer.conv == index { input = layer.input }
                     let owner = inPlace[input] ?? input
-                    // What lies between ops of a chain is read before their next rows.
-                    let end = rowLayout(owner) == nil ? span(index).upperBound : index
+                    let end = isShortLived(owner) ? index : span(index).upperBound
                     last[owner] = max(last[owner], min(end, tail))
                 }
                 // The score tensor of a fused head exists row by row only.
@@ -229,7 +232,7 @@ extension RunPlan {
                 let isLeftOut = splines.contains { $0.basis == index }
                 guard index < max(tail, 1) + 1, !isFused, !isLeftOut else { continue }
                 let owner = inPlace[Int(op.output)] ?? Int(op.output)
-                first[owner] = min(first[owner], rowLayout(owner) == nil ? span(index).lowerBound : index)
+                first[owner] = min(first[owner], isShortLived(owner) ? index : span(index).lowerBound)
                 last[owner] = max(last[owner], index)
             }
             return first.indices.map { first[$0] <= last[$0] ? first[$0]...last[$0] : nil }

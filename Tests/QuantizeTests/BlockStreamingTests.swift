@@ -1,10 +1,11 @@
 import FlatGraph
 import GraphIR
-import MKRuntime
+import HostRuntime
 import Ops
 import TestSupport
 import Testing
 
+@testable import MKRuntime
 @testable import Quantize
 
 /// State-space blocks in chunks of tokens: the same bits as with whole tensors, for both plans, every chunk length and every
@@ -13,7 +14,7 @@ import Testing
     /// A word of every tensor that exists whole in both runs, by op.
     private func checksums(
         _ file: ModelFile, _ streaming: BlockStreaming?, isa: ISA, threads: Int = 1,
-        fusion: Fusion = .none, chainBytes: Int = 1 << 16
+        fusion: Fusion = .none, chainBytes: Int = 1 << 16, pool: some WorkPool = BackwardsPool()
     ) throws -> [Int: UInt64] {
         let volume = Extent(cube: 32)
         let plan = try RunPlan(
@@ -33,7 +34,7 @@ import Testing
         try codes.withUnsafeBufferPointer { codes in
             try labels.withUnsafeMutableBytes { labels in
                 try session.run(
-                    codes: codes, labels: labels, parallel: BackwardsPool(),
+                    codes: codes, labels: labels, parallel: pool,
                     observer: { op, layout, tensor in seen[op] = Self.hash(layout, tensor) })
             }
         }
@@ -137,6 +138,38 @@ import Testing
         }
         // Too few voxels in layers this deep for tables to be fetched for.
         _ = try checksums(file, nil, isa: .best, fusion: .tablesWhereFaster)
+    }
+
+    /// Threads are at different ops of a chain at the same time: what one holds between two ops lies where no other holds anything.
+    @Test(arguments: [2, 3, 8]) func threadsOfAChainShareNothing(_ threads: Int) throws {
+        let memory = TestModels.Memory(try KMambaIntegerTests.tinyModel().bytes)
+        let file = try memory.file()
+        let expected = try checksums(file, nil, isa: .best)
+        let pool = ThreadPool(threads: threads)
+        for bytes in [1, 20_000] {
+            let plan = try RunPlan(
+                file: file, volume: Extent(cube: 32), mode: .whole, threads: threads, fusion: .rows, chainBytes: bytes)
+            var compared = 0
+            for chain in plan.chains {
+                let inner = chain.ops.dropLast().map { Int(file.op($0).output) }
+                let buffers = plan.buffers.filter { buffer in
+                    if case .rows(let tensor) = buffer.use { inner.contains(tensor) } else { false }
+                }
+                #expect(buffers.count == inner.count)
+                for (index, a) in buffers.enumerated() {
+                    for b in buffers[(index + 1)...] {
+                        #expect(a.offset + a.bytes <= b.offset || b.offset + b.bytes <= a.offset, "\(a.use), \(b.use)")
+                        compared += 1
+                    }
+                }
+            }
+            #expect(compared > 5)
+            for _ in 0..<5 {
+                let found = try checksums(
+                    file, nil, isa: .best, threads: threads, fusion: .rows, chainBytes: bytes, pool: pool)
+                for (op, hash) in found { #expect(hash == expected[op], "op \(op), \(threads) threads") }
+            }
+        }
     }
 
     /// The tensors of a block shrink to a chunk, plan R keeps less than plan M, and the arena never grows.
