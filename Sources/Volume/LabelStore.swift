@@ -17,7 +17,8 @@ final class LabelStore: LabelSink {
     ///   - keepsLabels: false where `forEachSlice(showing:)` gets every plane.
     ///   - probabilities: of how many classes; 0 for none.
     init(
-        _ grid: ModelGrid, labelBytes: Int, keepsLabels: Bool = true, probabilities classes: Int = 0, folder: String?, path: String
+        _ grid: ModelGrid, labelBytes: Int, keepsLabels: Bool = true, probabilities classes: Int = 0, folder: String?,
+        path: String
     ) throws(VolumeError) {
         self.classes = classes
         let voxels = grid.extent.voxels

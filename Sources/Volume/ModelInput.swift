@@ -47,26 +47,37 @@ public struct ModelInput<Code: InputCode>: Sendable {
         precondition(
             codes.count == planes.count * size.x * size.y * stride && lane < stride,
             "code buffer of another size")
+        guard grid.interpolates else {
+            return gather(planes: planes, rows: 0..<size.y, into: &codes, stride: stride, lane: lane)
+        }
         let steps = storedSteps()
         unsafe codes.withUnsafeMutableBufferPointer { buffer in
-            if grid.interpolates {
-                var writer = unsafe PlaneInterpolator(
-                    grid: grid, coder: coder, slope: volume.header.slope, inter: volume.header.inter,
-                    steps: steps,
-                    planes: planes, target: buffer, stride: stride, lane: lane, plane: [], row: [])
-                // Moved there and back, so that the arrays stay unshared and are not copied.
-                swap(&writer.plane, &plane)
-                swap(&writer.row, &row)
-                volume.voxels.apply(&writer)
-                swap(&writer.plane, &plane)
-                swap(&writer.row, &row)
-            } else {
-                var writer = unsafe PlaneGatherer(
-                    grid: grid, coder: coder, slope: volume.header.slope, inter: volume.header.inter,
-                    table: table,
-                    steps: steps, planes: planes, target: buffer, stride: stride, lane: lane)
-                volume.voxels.apply(&writer)
-            }
+            var writer = unsafe PlaneInterpolator(
+                grid: grid, coder: coder, slope: volume.header.slope, inter: volume.header.inter, steps: steps,
+                planes: planes, target: buffer, stride: stride, lane: lane, plane: [], row: [])
+            // Moved there and back, so that the arrays stay unshared and are not copied.
+            swap(&writer.plane, &plane)
+            swap(&writer.row, &row)
+            volume.voxels.apply(&writer)
+            swap(&writer.plane, &plane)
+            swap(&writer.row, &row)
+        }
+    }
+
+    /// As `write`, of some rows of the planes, where the grid is not interpolated.
+    /// - Parameter codes: planes.count * rows.count * X * stride.
+    func gather(
+        planes: Range<Int>, rows: Range<Int>, into codes: inout MutableSpan<Code>, stride: Int = 1, lane: Int = 0
+    ) {
+        precondition(!grid.interpolates, "a grid that is interpolated")
+        precondition(
+            codes.count == planes.count * rows.count * grid.modelSize.x * stride, "code buffer of another size")
+        let steps = storedSteps()
+        unsafe codes.withUnsafeMutableBufferPointer { buffer in
+            var writer = unsafe PlaneGatherer(
+                grid: grid, coder: coder, slope: volume.header.slope, inter: volume.header.inter, table: table,
+                steps: steps, planes: planes, rows: rows, target: buffer, stride: stride, lane: lane)
+            volume.voxels.apply(&writer)
         }
     }
 
@@ -125,6 +136,8 @@ private struct TableMaker<Code: InputCode>: VoxelVisitor {
     let table: [Code]
     let steps: StoredSteps
     let planes: Range<Int>
+    /// Along the model's second axis.
+    let rows: Range<Int>
     let target: UnsafeMutableBufferPointer<Code>
     let stride: Int
     let lane: Int
@@ -142,10 +155,10 @@ private struct TableMaker<Code: InputCode>: VoxelVisitor {
 
     func visit<T: VoxelScalar>(_ voxels: [T]) {
         let size = grid.modelSize
-        let ranges = (inside(0), inside(1), inside(2).clamped(to: planes))
-        if ranges.0.count < size.x || ranges.1.count < size.y || ranges.2.count < planes.count {
+        let ranges = (inside(0), inside(1).clamped(to: rows), inside(2).clamped(to: planes))
+        if ranges.0.count < size.x || ranges.1.count < rows.count || ranges.2.count < planes.count {
             let outside = coder.code(0)
-            for voxel in 0..<planes.count * size.x * size.y { unsafe target[voxel * stride + lane] = outside }
+            for voxel in 0..<planes.count * size.x * rows.count { unsafe target[voxel * stride + lane] = outside }
         }
         // Rows that are contiguous in the file need no blocks.
         let width = steps.x.magnitude == 1 ? size.x : Self.block
@@ -182,7 +195,8 @@ private struct TableMaker<Code: InputCode>: VoxelVisitor {
                 var source =
                     steps.origin + (xs.lowerBound + shift.0) * steps.x + (y + shift.1) * steps.y
                     + (z + shift.2) * steps.z
-                var place = (((z - planes.lowerBound) * size.y + y) * size.x + xs.lowerBound) * stride + lane
+                let row = (z - planes.lowerBound) * rows.count + y - rows.lowerBound
+                var place = (row * size.x + xs.lowerBound) * stride + lane
                 if T.keyBits <= 16, steps.x == 1, stride == 1, !xs.isEmpty {
                     copyRow(voxels.span.extracting(source..<(source + xs.count)), place)
                     continue

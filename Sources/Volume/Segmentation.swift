@@ -13,7 +13,7 @@ public struct Segmentation {
     /// Voxels per class index on the image's grid.
     public private(set) var classVoxels: [Int]
     public private(set) var warnings: [String] = []
-    /// Seconds of each phase: reading (with coding), running, writing (also what of it is done while it runs).
+    /// Seconds of each phase: reading (with coding, unless that is done when the network asks), running, writing (also what of it is done while it runs).
     public private(set) var seconds: [(phase: String, seconds: Double)] = []
 
     /// What comes out and where.
@@ -101,10 +101,22 @@ public struct Segmentation {
 
     /// Codes and arena are gone when it returns.
     private mutating func infer(_ sink: LabelOutput, _ isa: ISA, _ pool: ThreadPool) throws {
-        var start = HostClock.nanoseconds()
-        let codes = try read(ownThread: pool.threads > 1)
+        let start = HostClock.nanoseconds()
+        let ownThread = pool.threads > 1
+        guard plan.codesWhenAsked else {
+            let codes = try read(ownThread: ownThread)
+            took("reading", HostClock.nanoseconds() - start)
+            return try infer(codes, sink, isa, pool)
+        }
+        let images = try CodedImages(
+            headers, grid: plan.grid, coding: InputCoding(model.file), ownThread: ownThread, warnings: &warnings
+        ) { _ = progress("reading", Double($0) / Double(headers.count)) }
         took("reading", HostClock.nanoseconds() - start)
-        start = HostClock.nanoseconds()
+        try infer(images, sink, isa, pool)
+    }
+
+    private mutating func infer(_ codes: some CodeSource, _ sink: LabelOutput, _ isa: ISA, _ pool: ThreadPool) throws {
+        let start = HostClock.nanoseconds()
         guard let arena = Arena(byteCount: plan.run.arenaBytes) else {
             throw BudgetError(file: headers[0].path, limit: plan.totalBytes, needs: [plan.need])
         }

@@ -23,6 +23,8 @@ public struct SegmentationPlan: Sendable {
     public let storage: Storage
     /// Images are read slice by slice, never whole.
     public let readsSlices: Bool
+    /// Images stay in memory as they are and are coded when the network asks; there is no volume of codes.
+    public let codesWhenAsked: Bool
     /// Labels are written as they come and wait nowhere.
     public let writesDirectly: Bool
     /// Of a class index, 1 or 2.
@@ -49,11 +51,17 @@ public struct SegmentationPlan: Sendable {
             streaming: streaming, probabilities: probabilities, fusion: fusion)
         self.storage = storage
         readsSlices = storage == .disk && !grid.grid.interpolates
+        // Each plane is asked for whole and in the order in which it lies in the file.
+        codesWhenAsked =
+            storage == .memory && !grid.grid.interpolates && grid.axisMap.storedAxis[2] == 2 && run.tileCount == 1
+            && run.mode != .windows
+            && headers.allSatisfy { $0.datatype.storedByteCount <= file.codeBytes }
         writesDirectly = run.givesWholePlanes && LabelReturn(axisMap: grid.axisMap, grid: grid.grid).followsPlanes
         labelBytes = Argmax(classes: file.classCount).labelBytes
         let sizes = Sizes(
             model: model, headers: headers, grid: grid, run: run, isOnDisk: storage == .disk,
-            readsSlices: readsSlices, writesDirectly: writesDirectly, labelBytes: labelBytes)
+            readsSlices: readsSlices, codesWhenAsked: codesWhenAsked, writesDirectly: writesDirectly,
+            labelBytes: labelBytes)
         phases = sizes.phases()
         diskBytes = sizes.diskBytes
     }
@@ -90,6 +98,7 @@ private struct Sizes {
     let run: RunPlan
     let isOnDisk: Bool
     let readsSlices: Bool
+    let codesWhenAsked: Bool
     let writesDirectly: Bool
     let labelBytes: Int
 
@@ -114,7 +123,7 @@ private struct Sizes {
                 bytes: writers
                     * LabelWriter.bytesNeeded(headers[0], values: model.file.labelValues, ownThread: run.threads > 1)),
         ]
-        let codes = isOnDisk ? [] : [Item(name: "input codes", bytes: codeBytes)]
+        let codes = isOnDisk ? [] : [input]
         var labels = isOnDisk || writesDirectly ? [] : [Item(name: "labels", bytes: labelVolume)]
         if run.probabilities, !isOnDisk { labels.append(Item(name: "probabilities", bytes: probabilityVolume)) }
         let slices = [
@@ -122,17 +131,25 @@ private struct Sizes {
         ]
         let running = labels + (writesDirectly ? slices : [])
         return [
-            ("reading", always + codes + [Item(name: readsSlices ? "voxels of a slice" : "voxels", bytes: voxels)]),
+            ("reading", always + codes + [reading]),
             ("running", always + codes + [Item(name: "arena", bytes: run.arenaBytes)] + running),
             ("writing", always + labels + slices),
         ]
     }
 
-    /// Of the channel that needs most: one is read at a time.
-    private var voxels: Int {
+    /// What the network reads, while it runs.
+    private var input: Item {
+        guard codesWhenAsked else { return Item(name: "input codes", bytes: codeBytes) }
+        let images = headers.map { CodedImages.bytesNeeded($0, grid, codeBytes: model.file.codeBytes) }
+        return Item(name: "images", bytes: images.reduce(0, +))
+    }
+
+    /// Besides, while images are read: of the channel that needs most, because one is read at a time.
+    private var reading: Item {
         let width = model.file.codeBytes
-        return headers.map { header in
+        let channels = headers.map { header in
             let statistics = VoxelStream.statisticsBytes(header, grid.normalization)
+            if codesWhenAsked { return VoxelVolume.readBufferBytes + statistics }
             if readsSlices {
                 return max(
                     statistics + VoxelStream.bytesNeeded(header), CodeStore.sliceBytes(header, grid, codeBytes: width))
@@ -142,9 +159,10 @@ private struct Sizes {
                 width == 1
                 ? ModelInput<UInt8>.bytesNeeded(header, grid: grid.grid)
                 : ModelInput<Int16>.bytesNeeded(header, grid: grid.grid)
-            return VoxelVolume.bytesNeeded(header)
-                + max(statistics, table + plane)
-        }.max() ?? 0
+            return VoxelVolume.bytesNeeded(header) + max(statistics, table + plane)
+        }
+        let name = codesWhenAsked ? "statistics" : readsSlices ? "voxels of a slice" : "voxels"
+        return Item(name: name, bytes: channels.max() ?? 0)
     }
 }
 

@@ -58,9 +58,11 @@ import Glibc
     /// - Throws: the error with which the taker left.
     func slabToFill() throws(VolumeError) -> UnsafeMutableRawBufferPointer? {
         wait { made - taken < Self.slabs || takerHasLeft }
-        guard takerHasLeft else { return unsafe UnsafeMutableRawBufferPointer(start: slab(made), count: Self.slabBytes) }
-        if let failure { throw failure }
-        return nil
+        guard !takerHasLeft else {
+            if let failure { throw failure }
+            return nil
+        }
+        return unsafe UnsafeMutableRawBufferPointer(start: slab(made), count: Self.slabBytes)
     }
 
     /// Hands over the slab that `slabToFill` gave.

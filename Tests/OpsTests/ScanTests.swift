@@ -47,7 +47,9 @@ import Testing
             for pairs in [1, 3, 4, 8, 13] {
                 for reversed in [Int32(0), 1] {
                     let (count, pitch) = (21, (4 * pairs + 15) & ~15)
-                    func words(_ count: Int) -> [UInt32] { (0..<count).map { _ in .random(in: 0...(.max), using: &generator) } }
+                    func words(_ count: Int) -> [UInt32] {
+                        (0..<count).map { _ in .random(in: 0...(.max), using: &generator) }
+                    }
                     // The same step twice in a word, as `prepare` leaves it.
                     let steps = words(count * 16).map { $0 & 0xFFFF | $0 << 16 }
                     let (injections, matrices) = (words(count * 16), words(count * pitch))

@@ -25,7 +25,7 @@ import Testing
     }
 
     /// Their bytes.
-    private func codes(_ store: CodeStore, _ extent: Extent, _ codeBytes: Int) -> [UInt8] {
+    private func codes(_ store: some CodeSource, _ extent: Extent, _ codeBytes: Int) -> [UInt8] {
         var all = [UInt8](repeating: 0, count: extent.voxels * codeBytes)
         all.withUnsafeMutableBufferPointer { all in
             for z in 0..<extent.depth {
@@ -90,6 +90,10 @@ import Testing
                 #expect(try all == expectedBytes(header, grid, coding))
                 #expect(codes(onDisk, grid.extent, coding.codeBytes) == all)
                 #expect(codes(bySlices, grid.extent, coding.codeBytes) == all, "\(orientation), \(size)")
+                let images = try CodedImages(
+                    [header], grid: grid, coding: coding, ownThread: index % 2 == 1, warnings: &warnings,
+                    progress: { _ in })
+                #expect(codes(images, grid.extent, coding.codeBytes) == all, "when asked, \(orientation), \(size)")
             }
         }
         // Nameless files leave no trace.
@@ -138,7 +142,9 @@ import Testing
     }
 
     /// Planes that come whole and in order are written at once where the image lies like the model; the file is the same.
-    @Test(arguments: [(GridSize(0, 0, 0), 1.0), (GridSize(8, 4, 9), 1.0), (GridSize(4, 5, 4), 1.0), (GridSize(0, 0, 0), 1.6)])
+    @Test(arguments: [
+        (GridSize(0, 0, 0), 1.0), (GridSize(8, 4, 9), 1.0), (GridSize(4, 5, 4), 1.0), (GridSize(0, 0, 0), 1.6),
+    ])
     func slicesAreWrittenAsTheyArrive(_ size: GridSize, _ spacing: Double) throws {
         let folder = TemporaryFolder()
         let header = try header(folder, .uint8, seed: 6)

@@ -55,7 +55,8 @@ final class Store {
     }
 
     func keepLabels(_ slice: Int, _ bytes: UnsafeRawBufferPointer) {
-        unsafe UnsafeMutableRawPointer(labels + slice * plane).copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
+        unsafe UnsafeMutableRawPointer(labels + slice * plane).copyMemory(
+            from: bytes.baseAddress!, byteCount: bytes.count)
         unsafe header.pointee.finished = UInt32(slice + 1)
     }
 

@@ -69,7 +69,9 @@ struct Lite {
         guard let image = unsafe Image(data, size: size, isNIfTI: input!.hasSuffix(".nii")) else {
             return Self.fail(4, "the input is neither a NIfTI-1 file of bytes nor raw with --size")
         }
-        guard image.voxelBytes == channels * file.codeBytes, file.codeBytes == 1 || image.header.isEmpty else { return Self.fail(5, "the model needs another number of channels") }
+        guard image.voxelBytes == channels * file.codeBytes, file.codeBytes == 1 || image.header.isEmpty else {
+            return Self.fail(5, "the model needs another number of channels")
+        }
         do throws(RuntimeError) {
             return try segment(file, image)
         } catch {
