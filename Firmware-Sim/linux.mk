@@ -6,7 +6,7 @@ CROSS_FLAGS_linux-aarch64 := --target=aarch64-linux-gnu -isystem /usr/aarch64-li
 CROSS_FLAGS_linux-x86_64 := --target=x86_64-linux-gnu
 SWIFT_linux-x86_64 := -Xcc -fno-pic -static
 KERNELS_linux-aarch64 := cpu kernels_neon tokens_neon kernels_dotprod kernels_i8mm
-KERNELS_linux-x86_64 := cpu kernels_avx2 tokens_avx2 kernels_avxvnni kernels_avx512vnni256 kernels_avx512vnni tokens_avx512vnni
+KERNELS_linux-x86_64 := cpu kernels_avx2 tokens_avx2 kernels_avxvnni kernels_avx512vnni256 kernels_avx512vnni kernels_avx512vbmi2 tokens_avx512vnni
 
 define linux_target
 $(call target_modules,$(1),$(TRIPLE_$(1)))

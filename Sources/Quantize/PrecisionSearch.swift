@@ -5,7 +5,8 @@ import GraphIR
 ///
 /// A layer's cost is the loss of agreement when it alone has 8 bits. Layers are then given 16 bits from the dearest on, those
 /// left out that would not fit, until the mean foreground Dice to the float labels is high enough; where no Dice is asked for,
-/// as long as anything fits, and then the best of what was met is taken.
+/// as long as anything fits, and then the best of what was met is taken. Where memory has no limit, twice as many are tried until they are
+/// enough, and then halves between: a network of n layers is converted some 2 log n times, not n times.
 public struct PrecisionSearch {
     /// What the search has to hold.
     public struct Target: Sendable {
@@ -45,9 +46,9 @@ public struct PrecisionSearch {
         }
     }
 
-    /// One more layer in 16 bits than the last step that fits; the first has none.
+    /// Some more layers in 16 bits than the last step that fits; the first has none.
     public struct Step: Sendable {
-        public var layer: String?
+        public var layers: [String]
         /// nil where it does not fit into memory.
         public var fidelity: Fidelity?
         public var need: Need
@@ -97,43 +98,85 @@ public struct PrecisionSearch {
             (sensitivities[$0].agreement, $0) < (sensitivities[$1].agreement, $1)
         }
         sensitivities = order.map { sensitivities[$0] }
-        var (steps, chosen): ([Step], Set<String>) = ([], [])
         func isEnough(_ step: Step) -> Bool {
             guard let most = target.maxDiceDrop, let fidelity = step.fidelity else { return false }
             return 1 - fidelity.dice <= most
         }
-        for layer in [nil] + sensitivities.map({ Optional($0.layer) }) {
-            let trial = chosen.union(layer.map { [$0] } ?? [])
-            let step = try step(layer, trial)
-            steps.append(step)
-            report(Double(layers.count + steps.count) / work)
-            if step.fidelity != nil { chosen = trial }
-            if isEnough(step) { break }
-        }
+        let dearest = sensitivities.map(\.layer)
+        let tell = { (steps: Int) in report(Double(layers.count + steps) / work) }
+        let steps =
+            target.memory == nil && target.maxDiceDrop != nil
+            ? try fewest(dearest, tell, isEnough) : try oneByOne(dearest, tell, isEnough)
+        report(1)
         return result(target, sensitivities, steps, isEnough)
     }
 
-    private func step(_ layer: String?, _ layers: Set<String>) throws -> Step {
+    /// One layer after the other, those left out that do not fit.
+    private func oneByOne(
+        _ dearest: [String], _ tell: (Int) -> Void, _ isEnough: (Step) -> Bool
+    ) throws -> [Step] {
+        var (steps, chosen): ([Step], Set<String>) = ([], [])
+        for layers in [[]] + dearest.map({ [$0] }) {
+            let trial = chosen.union(layers)
+            let step = try step(layers, trial)
+            steps.append(step)
+            tell(steps.count)
+            if step.fidelity != nil { chosen = trial }
+            if isEnough(step) { break }
+        }
+        return steps
+    }
+
+    /// The fewest of the dearest layers that are enough, or all, with what else was tried, by number.
+    private func fewest(_ dearest: [String], _ tell: (Int) -> Void, _ isEnough: (Step) -> Bool) throws -> [Step] {
+        var found: [Int: Step] = [:]
+        func areEnough(_ count: Int) throws -> Bool {
+            let step = try step([], Set(dearest.prefix(count)))
+            found[count] = step
+            tell(found.count)
+            return isEnough(step)
+        }
+        var (few, enough) = (0, 0)
+        var isReached = try areEnough(enough)
+        while !isReached, enough < dearest.count {
+            few = enough
+            enough = min(max(1, 2 * enough), dearest.count)
+            isReached = try areEnough(enough)
+        }
+        while isReached, enough - few > 1 {
+            let middle = (few + enough) / 2
+            if try areEnough(middle) { enough = middle } else { few = middle }
+        }
+        var before = 0
+        return found.sorted { $0.key < $1.key }.map { count, step in
+            defer { before = count }
+            var step = step
+            step.layers = Array(dearest[before..<count])
+            return step
+        }
+    }
+
+    /// - Parameter added: to the layers of the step before.
+    private func step(_ added: [String], _ layers: Set<String>) throws -> Step {
         let wide: WideLayers = layers.isEmpty ? .none : .layers(layers)
         let share = wideShare(layers)
         let need = try need(wide, share)
         // Without a 16-bit layer there is something to report in any case.
         let fidelity = need.bytes != nil || layers.isEmpty ? try measure(wide, true) : nil
-        return Step(layer: layer, fidelity: fidelity, need: need, wideShare: share)
+        return Step(layers: added, fidelity: fidelity, need: need, wideShare: share)
     }
 
     private func result(
         _ target: Target, _ sensitivities: [Sensitivity], _ steps: [Step], _ isEnough: (Step) -> Bool
     ) -> Result {
         let measured = steps.indices.filter { steps[$0].fidelity != nil }
-        let last = measured[measured.count - 1]
         // More bits are as a rule, not always, closer to float.
         let best = measured.max {
             let (a, b) = (steps[$0].fidelity!, steps[$1].fidelity!)
             return (a.dice, a.agreement, -$0) < (b.dice, b.agreement, -$1)
         }!
-        let chosen = isEnough(steps[last]) ? last : best
-        let layers = Set(measured.filter { $0 <= chosen }.compactMap { steps[$0].layer })
+        let chosen = measured.first { isEnough(steps[$0]) } ?? best
+        let layers = Set(measured.filter { $0 <= chosen }.flatMap { steps[$0].layers })
         return Result(
             target: target, sensitivities: sensitivities, steps: steps, chosen: chosen,
             wide: layers.isEmpty ? .none : .layers(layers),

@@ -42,7 +42,23 @@ struct ScanConstants {
         var rates: [UInt16] = []
     }
 
+    /// The constants stand for one scale of all steps, one of all of b and one of all of c.
+    private func checkScales(channels: Int) throws(QuantizeError) {
+        for (coding, range) in [
+            (step, 0..<channels), (matrices, 0..<scan.states), (matrices, scan.states..<(2 * scan.states)),
+        ] {
+            let scales = Set(range.map { coding.scale($0) })
+            guard scales.count == 1 else {
+                throw QuantizeError(
+                    layer: layer,
+                    message: "a scan's input has scales from \(scales.min()!) to \(scales.max()!) (must be one)")
+            }
+        }
+    }
+
+    /// - Throws: `QuantizeError` naming the layer.
     func bytes(channels: Int) throws(QuantizeError) -> [UInt8] {
+        try checkScales(channels: channels)
         var table = RecordBytes()
         for value in try softplusTable() { table.append(value) }
         let pairs = (scan.states + 1) / 2

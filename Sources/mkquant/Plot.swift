@@ -107,10 +107,10 @@ enum Plot {
         func y(_ dice: Double) -> Double { 15 + (height - 55) * (1 - (dice - low) / max(high - low, 1e-9)) }
         let line = points.map { "\(fixed(x($0.bytes))),\(fixed(y($0.dice)))" }.joined(separator: " ")
         let dots = points.map { point in
-            let step = search.steps[point.index]
+            let added = PrecisionTable.names(search.steps[point.index].layers) ?? "8 bits throughout"
             return """
                 <circle cx="\(fixed(x(point.bytes)))" cy="\(fixed(y(point.dice)))" r="\(point.index == search.chosen ? 6 : 3.5)" \
-                class="accent"><title>\(HTML.escaped(step.layer ?? "8 bits throughout")): Dice \(Format.fixed(point.dice, 4)), \
+                class="accent"><title>\(HTML.escaped(added)): Dice \(Format.fixed(point.dice, 4)), \
                 \(Format.mebibytes(Int(point.bytes)))</title></circle>
                 """
         }

@@ -22,13 +22,20 @@ struct PrecisionTable {
     var steps: [[String]] {
         search.steps.enumerated().map { index, step in
             [
-                index == search.chosen ? "→" : "", step.layer ?? "-",
+                index == search.chosen ? "→" : "", Self.names(step.layers) ?? "-",
                 step.fidelity.map { Format.fixed($0.agreement, 6) } ?? "does not fit",
                 step.fidelity.map { Format.fixed($0.dice, 4) } ?? "-", Format.fixed(100 * step.wideShare, 0) + " %",
                 step.need.bytes.map(Format.mebibytes) ?? "-", Format.mebibytes(step.need.leastBytes),
                 step.need.time.map { Format.fixed($0, 2) } ?? "-", step.need.plan,
             ]
         }
+    }
+
+    /// The first of them, dearest first; nil for none.
+    static func names(_ layers: [String]) -> String? {
+        guard !layers.isEmpty else { return nil }
+        let shown = layers.prefix(3).joined(separator: ", ")
+        return layers.count > 3 ? "\(shown) and \(layers.count - 3) more" : shown
     }
 
     var text: String {
@@ -56,7 +63,7 @@ struct PrecisionTable {
                 .array(
                     search.steps.map { step in
                         .object([
-                            ("layer", step.layer.map { .string($0) } ?? .null),
+                            ("layers", .array(step.layers.map { .string($0) })),
                             ("agreement", step.fidelity.map { .number($0.agreement) } ?? .null),
                             ("mean_foreground_dice", step.fidelity.map { .number($0.dice) } ?? .null),
                             ("wide_share", .number(step.wideShare)),

@@ -39,10 +39,20 @@ import Testing
         #expect(result.wide == .layers(["a"]) && result.isReached && result.steps.count == 2)
     }
 
+    /// 0, 1, 2, 4 layers, and then 3; the table has all of them in order.
+    @Test func fewConversionsFindTheFewestLayers() throws {
+        let result = try search(.init(maxDiceDrop: 0.0006, memory: nil))
+        #expect(result.wide == .layers(["a", "b", "c"]) && result.isReached)
+        #expect(result.steps.map(\.layers) == [[], ["a"], ["c"], ["b"], ["input"]] && result.chosen == 3)
+        let all = try search(.init(maxDiceDrop: -1, memory: nil))
+        #expect(all.wide == .layers(["a", "b", "c", "input"]) && !all.isReached)
+        #expect(all.steps.map(\.layers) == [[], ["a"], ["c"], ["b", "input"]] && all.chosen == 3)
+    }
+
     @Test func memoryAloneTakesTheBestThatFits() throws {
         let result = try search(.init(maxDiceDrop: nil, memory: 1070))
         #expect(result.wide == .layers(["b", "c"]) && result.isReached)
-        #expect(result.steps.map(\.layer) == [nil, "a", "c", "b", "input"])
+        #expect(result.steps.map(\.layers) == [[], ["a"], ["c"], ["b"], ["input"]])
         #expect(result.steps[1].fidelity == nil && result.steps[1].need.bytes == nil)
         #expect(result.chosen == 3 && result.steps[3].need.bytes == 1060)
     }

@@ -88,6 +88,14 @@ struct CalibratedScan {
             scan: op, x: coding(inputScale, 120), step: coding(0x1p-11, 0), matrices: coding(matrixScale, 0),
             output: output, peaks: peaks, layer: "scan")
         let table = try constants.bytes(channels: channels)
+        // Inputs in scales that the constants do not stand for are an error of the converter.
+        var uneven = [Float](repeating: matrixScale, count: 2 * states)
+        uneven[states - 1] *= 2
+        let wrong = ScanConstants(
+            scan: op, x: coding(inputScale, 120), step: coding(0x1p-11, 0),
+            matrices: ValueCoding(scales: uneven, zeroPoint: 0, low: -1, high: 1), output: output, peaks: peaks,
+            layer: "scan")
+        #expect(throws: QuantizeError.self) { try wrong.bytes(channels: channels) }
         let scan = Scan(
             channels: channels, states: states, isReversed: op.reversed, inputZeroPoint: 120)
         #expect(table.count == scan.tableBytes)
