@@ -13,6 +13,9 @@ struct Board {
     /// Bytes of a voxel's codes in all channels.
     private var voxelBytes: Int { channels * file.codeBytes }
 
+    /// Ops of a chain meet in a board's memory, not in a cache: few rows at a time keep the arena small.
+    private static var chainBytes: Int { 1 << 12 }
+
     /// The model file in flash.
     static var flash: UnsafeRawBufferPointer {
         let flash = unsafe mkp_flash()
@@ -71,7 +74,8 @@ struct Board {
 
     private func whole() throws(RuntimeError) -> Status {
         let plan = try RunPlan(
-            file: file, volume: options.size, mode: .whole, threads: 1, materializeScores: true, fusion: .rows)
+            file: file, volume: options.size, mode: .whole, threads: 1, materializeScores: true, fusion: .rows,
+            chainBytes: Self.chainBytes)
         let voxels = options.size.voxels
         let memory = try unsafe arena(plan.arenaBytes, besides: voxels)
         let session = try unsafe Session(file: file, plan: plan, arena: memory, isa: ISA.best)
@@ -102,7 +106,7 @@ struct Board {
         let extent = Extent(
             depth: options.size.depth - origin, height: options.size.height, width: options.size.width)
         let mode: ExecutionMode = RunPlan.isGlobal(file) ? .whole : .lines
-        let plan = try RunPlan(file: file, volume: extent, mode: mode, threads: 1, fusion: .rows)
+        let plan = try RunPlan(file: file, volume: extent, mode: mode, threads: 1, fusion: .rows, chainBytes: Self.chainBytes)
         let slice = options.size.height * options.size.width * voxelBytes
         let memory = try unsafe arena(plan.arenaBytes, besides: 2 * slice)
         let session = try unsafe Session(file: file, plan: plan, arena: memory, isa: ISA.best)

@@ -50,7 +50,7 @@ public struct Scan: Equatable, Sendable {
     /// Int32 `[group][2 · pairs][channel]`.
     public var stateBytes: Int { groups * 2 * pairs * Self.group * 4 }
     /// What one thread needs for a chunk.
-    public var chunkBytes: Int { Self.chunk * ((3 * Self.group + matricesPitch) * 4 + ScanChunk.codesBytes) }
+    public var chunkBytes: Int { unsafe Self.chunk * ((3 * Self.group + matricesPitch) * 4 + ScanChunk.codesBytes) }
     /// Words of a token's matrices: two for each state, in whole vectors.
     var matricesPitch: Int { (4 * pairs + 15) & ~15 }
     /// States, then one chunk for each thread.
