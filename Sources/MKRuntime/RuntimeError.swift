@@ -54,7 +54,7 @@ public struct RuntimeError: Error, Equatable, Sendable {
             case .guardOverwritten: "internal error: op \(index) wrote outside its buffer"
             case .cancelled: "cancelled"
             case .linesUnsupported:
-                "op \(index) cannot run slice by slice (stride across slices, scan, or statistics beside a skip connection)"
+                "op \(index) cannot run slice by slice (stride across slices, scan, mean over the volume, or statistics beside a skip connection)"
             case .tilesUnsupported: "op \(index) depends on more than its surroundings: tiles would change the labels"
             case .transferFailed: "input or output failed"
             }
