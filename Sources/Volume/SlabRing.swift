@@ -57,8 +57,13 @@ import Glibc
     /// The next slab to fill, once there is room; nil when the taker has left without an error.
     /// - Throws: the error with which the taker left.
     func slabToFill() throws(VolumeError) -> UnsafeMutableRawBufferPointer? {
-        wait { made - taken < Self.slabs || takerHasLeft }
-        guard !takerHasLeft else {
+        // Decided while nobody can change it: a moment later the taker may be writing its error.
+        var hasLeft = false
+        wait {
+            hasLeft = takerHasLeft
+            return hasLeft || made - taken < Self.slabs
+        }
+        guard !hasLeft else {
             if let failure { throw failure }
             return nil
         }
@@ -83,10 +88,12 @@ import Glibc
     /// The next full slab; nil after the last.
     /// - Throws: the error with which the maker ended.
     func fullSlab() throws(VolumeError) -> UnsafeRawBufferPointer? {
-        wait { made > taken || makerHasEnded }
-        guard made == taken else {
-            return unsafe UnsafeRawBufferPointer(start: slab(taken), count: counts[taken % Self.slabs])
+        var count: Int?
+        wait {
+            count = made > taken ? counts[taken % Self.slabs] : nil
+            return count != nil || makerHasEnded
         }
+        if let count { return unsafe UnsafeRawBufferPointer(start: slab(taken), count: count) }
         if let failure { throw failure }
         return nil
     }
