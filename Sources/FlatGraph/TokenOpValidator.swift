@@ -115,14 +115,7 @@ extension OpValidator {
                 output.growth.0 == input.growth.0 && output.coarseness.depth == input.coarseness.depth, .badShape,
                 "coarseness", output.coarseness.depth, input.coarseness.depth)
         }
-        try requireChannels(Int(output.channels))
-        for c in 0..<Int(output.channels) {
-            let channel = file.channel(Int(clamping: op.channelOffset) + c)
-            try require(
-                channel.multiplier >= 0 && channel.reserved == 0 && channel.bias == 0, .badValue, "multiplier",
-                Int(channel.multiplier), 0)
-            try require(GlobalPool.shiftRange.contains(channel.shift), .badValue, "shift", Int(channel.shift), 62)
-        }
+        try requireFactors(GlobalPool.shiftRange)
     }
 
     func depthwise() throws(ModelFileError) {
@@ -229,6 +222,19 @@ extension OpValidator {
         }
     }
 
+    /// Channel records that hold a multiplier and a shift and nothing else.
+    private func requireFactors(_ shifts: ClosedRange<Int32>) throws(ModelFileError) {
+        try requireChannels(Int(output.channels))
+        for c in 0..<Int(output.channels) {
+            let channel = file.channel(Int(clamping: op.channelOffset) + c)
+            try require(
+                channel.multiplier >= 0 && channel.reserved == 0 && channel.bias == 0, .badValue, "multiplier",
+                Int(channel.multiplier), 0)
+            try require(
+                shifts.contains(channel.shift), .badValue, "shift", Int(channel.shift), Int(shifts.upperBound))
+        }
+    }
+
     func gate() throws(ModelFileError) {
         try requireOperands(3, storage: nil)
         for (i, storage) in [(0, TensorRecord.Storage.i16), (1, .i16), (2, .u8)] {
@@ -239,14 +245,7 @@ extension OpValidator {
         }
         try requireStorage(.u8)
         try requireTable(Gate.tableBytes, alignment: 2)
-        try requireChannels(Int(output.channels))
-        for c in 0..<Int(output.channels) {
-            let channel = file.channel(Int(clamping: op.channelOffset) + c)
-            try require(
-                channel.multiplier >= 0 && channel.reserved == 0 && channel.bias == 0, .badValue, "multiplier",
-                Int(channel.multiplier), 0)
-            try require(Requantizer.shiftRange.contains(channel.shift), .badValue, "shift", Int(channel.shift), 53)
-        }
+        try requireFactors(Requantizer.shiftRange)
     }
 
     private func requireStorage(_ storage: TensorRecord.Storage) throws(ModelFileError) {
