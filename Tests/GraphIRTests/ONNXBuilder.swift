@@ -1,6 +1,8 @@
 import Foundation
 import ONNXSchema
 
+@testable import GraphIR
+
 /// A small ONNX file, put together by hand.
 struct ONNXBuilder {
     var model: Onnx_ModelProto
@@ -104,5 +106,18 @@ struct ONNXBuilder {
         builder.node("Concat", ["u1", "r1"], "k1", ints: ["axis": [1]])
         builder.node("Conv", ["k1", "w3"], "scores")
         return builder
+    }
+}
+
+extension ONNXBuilder {
+    /// Whether a damaged file can still be imported; nil where it is no ONNX file any more. Anything but a refusal is thrown.
+    static func isAccepted(_ bytes: [UInt8]) throws -> Bool? {
+        do {
+            guard let onnx = try Checkpoint.read(bytes: bytes, path: "f").onnx else { return nil }
+            try ONNXImporter.graph(model: onnx).check()
+            return true
+        } catch is ImportError {
+            return false
+        }
     }
 }

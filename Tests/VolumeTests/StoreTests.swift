@@ -25,6 +25,21 @@ import Testing
     }
 
     /// Their bytes.
+    /// - Parameters:
+    ///   - spacing: of the model's voxels, in units of the image's.
+    ///   - size: of the model's grid; 0 for what the image has.
+    private func grid(
+        _ header: NIfTIHeader, _ map: AxisMap, spacing: Double = 1, size: GridSize = GridSize(0, 0, 0),
+        rule: Normalization = .none
+    ) throws -> ModelGrid {
+        let own = map.modelSpacing(of: header.spacing)
+        return ModelGrid(
+            axisMap: map,
+            grid: try GridMap(
+                path: "x", inputSize: map.modelSize(of: header.dims), inputSpacing: own, modelSpacing: own * spacing,
+                modelSize: size), normalization: rule)
+    }
+
     private func codes(_ store: some CodeSource, _ extent: Extent, _ codeBytes: Int) -> [UInt8] {
         var all = [UInt8](repeating: 0, count: extent.voxels * codeBytes)
         all.withUnsafeMutableBufferPointer { all in
@@ -68,12 +83,7 @@ import Testing
             let map = try #require(AxisMap(stored: header.axisCodes, model: orientation))
             // The image's own size, and whole-voxel pad and crop.
             for size in [GridSize(0, 0, 0), GridSize(8, 4, 9)] {
-                let grid = ModelGrid(
-                    axisMap: map,
-                    grid: try GridMap(
-                        path: "x", inputSize: map.modelSize(of: header.dims),
-                        inputSpacing: map.modelSpacing(of: header.spacing), modelSize: size),
-                    normalization: rules[index % 4])
+                let grid = try grid(header, map, size: size, rule: rules[index % 4])
                 func store(_ folder: String?) throws -> CodeStore {
                     try CodeStore(channels: 1, extent: grid.extent, coding: coding, folder: folder, path: "out")
                 }
@@ -106,12 +116,7 @@ import Testing
         let header = try header(folder, .uint8, seed: 5)
         for orientation in Self.orientations {
             let map = try #require(AxisMap(stored: header.axisCodes, model: orientation))
-            let grid = ModelGrid(
-                axisMap: map,
-                grid: try GridMap(
-                    path: "x", inputSize: map.modelSize(of: header.dims),
-                    inputSpacing: map.modelSpacing(of: header.spacing),
-                    modelSpacing: map.modelSpacing(of: header.spacing) * spacing), normalization: .none)
+            let grid = try grid(header, map, spacing: spacing)
             let extent = grid.extent
             let labels = (0..<extent.voxels).map { UInt16(truncatingIfNeeded: $0 &* 37 % 1000) }
             let expected = LabelReturn(axisMap: map, grid: grid.grid).labels(from: labels)
@@ -151,11 +156,7 @@ import Testing
         var direct = 0
         for orientation in Self.orientations {
             let map = try #require(AxisMap(stored: header.axisCodes, model: orientation))
-            let grid = ModelGrid(
-                axisMap: map,
-                grid: try GridMap(
-                    path: "x", inputSize: map.modelSize(of: header.dims),
-                    inputSpacing: map.modelSpacing(of: header.spacing), modelSize: size), normalization: .none)
+            let grid = try grid(header, map, spacing: spacing, size: size)
             let extent = grid.extent
             let area = extent.height * extent.width
             let labels = (0..<extent.voxels).map { UInt8(truncatingIfNeeded: $0 &* 37 % 7) }
@@ -190,11 +191,7 @@ import Testing
         let folder = TemporaryFolder()
         let header = try header(folder, .uint8, seed: 7)
         let map = try #require(AxisMap(stored: header.axisCodes, model: header.axisCodes))
-        let grid = ModelGrid(
-            axisMap: map,
-            grid: try GridMap(
-                path: "x", inputSize: header.dims, inputSpacing: header.spacing, modelSize: GridSize(0, 0, 0)),
-            normalization: .none)
+        let grid = try grid(header, map)
         let store = try LabelStore(grid, labelBytes: 1, keepsLabels: false, folder: nil, path: "out")
         let writer = try LabelWriter(path: "\(folder.path)/out.nii", like: header, values: [0])
         let output = LabelOutput(
